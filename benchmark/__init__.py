@@ -1,0 +1,1 @@
+"""The engine of the suite; it names no method and no setting."""

@@ -1,0 +1,205 @@
+"""The types that everything speaks: Dataset, Task, View, Part, Setting, Method, Run.
+
+Shapes: N images, C classes, D feature width, R regions, B batch, H × W pixels.
+"""
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+PRESENT, ABSENT, UNKNOWN = 1, 0, -1  # int8 everywhere, on disk too
+
+
+def seed_for(*names: object) -> int:
+    """A seed in [0, 2³¹) that depends on the names alone, e.g. `seed_for("mask", "voc2007", 0)`."""
+    digest = hashlib.sha256("\x1f".join(str(name) for name in names).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All images of a data set, in one fixed order, with every label that the files state.
+
+    `y` is (N, C) int8: UNKNOWN only where the files themselves leave a label open (VOC's difficult objects).
+    `open(i)` returns image i as RGB and is picklable, so that loader processes can call it.
+    """
+
+    name: str
+    classes: tuple[str, ...]  # prompt-ready: "dining table"
+    raw_classes: tuple[str, ...]  # as the label files spell them: "diningtable"
+    names: tuple[str, ...]  # (N,) stable identifiers, e.g. relative paths
+    sizes: np.ndarray  # (N,) int64, bytes of each image file, 0 for rendered images
+    y: np.ndarray  # (N, C) int8
+    splits: dict[str, np.ndarray]  # name -> rows (n,) int64
+    open: Callable[[int], Image.Image]
+    captions: tuple[str, ...] | None = None  # (N,), "" for an image without one
+    notes: dict[str, Any] = field(default_factory=dict)  # counted exclusions, rules that were applied
+
+    def fingerprint(self) -> str:
+        """sha256 over ordered names and sizes; part of the key of a feature bank."""
+        digest = hashlib.sha256()
+        for name, size in zip(self.names, self.sizes, strict=True):
+            digest.update(f"{name}\t{size}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One part of a task: `rows` (n,) int64 into the data set, `y` (n, C) int8 with UNKNOWN."""
+
+    rows: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class View:
+    """Where to score: `rows` (N_test,) bool × `columns` (C,) bool of the test labels."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a setting asks: masked train and val labels, true test labels, views on them; the first view is the headline.
+
+    `seen` (C,) bool are the classes that have labels in train. `groups` are named class subsets (head, medium, tail,
+    seen, unseen) that a report may draw, (C,) bool each.
+    """
+
+    dataset: Dataset
+    classes: tuple[str, ...]
+    train: Labels
+    val: Labels
+    test: Labels
+    seen: np.ndarray
+    views: dict[str, View]
+    groups: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Setting(Protocol):
+    """A file in `settings/` holds a dataclass called `Setting`; its fields are the protocol.
+
+    `encoder` is the encoder the papers use here, taken when `--encoders` does not say otherwise. `PRESETS` maps a name
+    to field values; choosing one (`preset="paper"`) fills them in before explicit arguments.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]]
+    encoder: ClassVar[str]
+    dataset: str
+
+    def build(self, seed: int) -> Task:
+        """The task of this seed. Raises `FileNotFoundError` that lists the files it wants when the data is missing."""
+
+    def skip(self, method: "Method") -> str:
+        """Why this method cannot be run here, or ""."""
+
+
+class Method(Protocol):
+    """A file in `methods/` holds a dataclass called `Method`; its fields are the hyper-parameters.
+
+    `needs` says what x is: "global" (B, D), "regions" (B, R, D), both unit norm, or "pixels" (B, 3, H, W).
+    `open_vocabulary` says whether it can score classes it saw no label for. Optional: `PRESETS` (as in `Setting`; the
+    preset "pocket" is taken for the shipped small encoders unless another is named), `views` and `augment` (see `Part`),
+    `state_dict() -> dict[str, Tensor]` and `load_state_dict(clip, state)` for methods that train (selection of an epoch
+    and checkpoints), `region_weights(clip, x, classes) -> (B, R, C)` for the report's heat maps.
+    """
+
+    needs: ClassVar[str]
+    open_vocabulary: ClassVar[bool]
+
+    def fit(self, clip: Any, train: "Part", val: "Part", run: "Run") -> None:
+        """Learns from the known labels."""
+
+    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+        """(B, len(classes)) float32 logits, larger = present; each image on its own."""
+
+
+Stream = Callable[[Iterable[np.ndarray], str, np.random.Generator], Iterator[Tensor]]
+
+
+@dataclass
+class Part:
+    """Images and masked labels as a method sees them: `y` (n, C_seen) int8, never a label of an unseen class.
+
+    `x` is (n, D) float32 when the method needs "global", else None; `batches` serves every kind.
+    """
+
+    classes: tuple[str, ...]
+    y: np.ndarray
+    stream: Stream  # batches of positions (b,) -> batches of x on the device
+    rng: np.random.Generator
+    device: torch.device
+    x: Tensor | None = None
+    captions: tuple[str, ...] | None = None  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batches(
+        self, size: int, shuffle: bool = False, augment: str = "", rows: np.ndarray | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields x (b, …) and y (b, C_seen) int8.
+
+        `rows` (k,) gives the positions to serve, repeats allowed (weighted sampling); default: each once. `augment`
+        names a training augmentation ("flip", "dualcoop"): pixels are transformed as they are read, frozen features are
+        drawn from the bank's `views` cached copies (copy 0 is the plain image).
+        """
+        order = np.arange(len(self.y)) if rows is None else np.asarray(rows)
+        if shuffle:
+            order = self.rng.permutation(order)
+        chunks = [order[start : start + size] for start in range(0, len(order), size)]
+        for chunk, x in zip(chunks, self.stream(chunks, augment, self.rng), strict=True):
+            yield x, torch.from_numpy(self.y[chunk]).to(self.device)
+
+
+@dataclass
+class Run:
+    """What the engine lends to `fit`: a named seed, a scratch folder, a log, and the selection of an epoch."""
+
+    seed: int
+    device: torch.device
+    folder: Path  # results/runs/<id>; `scratch` below it is removed afterwards
+    evaluate: Callable[[Any], dict[str, float]] | None = None  # set by the engine when the selection asks for it
+    keep: Callable[[int, Any, dict[str, float]], None] | None = None
+    tensorboard: Any = None  # a SummaryWriter or None
+    chosen: dict[str, Any] = field(default_factory=dict)  # what was selected on val
+    trials: int = 1  # candidates looked at
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+
+    @property
+    def scratch(self) -> Path:
+        path = self.folder / "scratch"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def log(self, **scalars: float) -> None:
+        """One row of `history.csv`; `epoch` is the step of TensorBoard. Tags hold slashes: `log(**{"train/loss": x})`."""
+        self.history.append({name: float(value) for name, value in scalars.items()})
+        columns = list(dict.fromkeys(name for row in self.history for name in row))
+        with (self.folder / "history.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.history)
+        if self.tensorboard is not None:
+            for name, value in scalars.items():
+                if name != "epoch":
+                    self.tensorboard.add_scalar(name, value, int(scalars.get("epoch", len(self.history) - 1)))
+
+    def end_of_epoch(self, epoch: int, method: Any, **scalars: float) -> None:
+        """Logs the epoch's scalars; with selection `val` or `oracle` the engine scores the method and keeps the best state."""
+        scores = self.evaluate(method) if self.evaluate is not None else {}
+        if self.keep is not None:
+            self.keep(epoch, method, scores)
+        self.log(epoch=epoch, **scalars, **scores)
