@@ -69,7 +69,7 @@ class View:
 
 @dataclass(frozen=True)
 class Task:
-    """What a setting asks: masked train and val labels, true test labels, views on them; the first view is the headline.
+    """What a setting asks: masked train and val labels, true test labels, views on them (the first is the headline).
 
     `seen` (C,) bool are the classes that have labels in train. `groups` are named class subsets (head, medium, tail,
     seen, unseen) that a report may draw, (C,) bool each.
@@ -108,9 +108,9 @@ class Method(Protocol):
 
     `needs` says what x is: "global" (B, D), "regions" (B, R, D), both unit norm, or "pixels" (B, 3, H, W).
     `open_vocabulary` says whether it can score classes it saw no label for. Optional: `PRESETS` (as in `Setting`; the
-    preset "pocket" is taken for the shipped small encoders unless another is named), `views` and `augment` (see `Part`),
-    `state_dict() -> dict[str, Tensor]` and `load_state_dict(clip, state)` for methods that train (selection of an epoch
-    and checkpoints), `region_weights(clip, x, classes) -> (B, R, C)` for the report's heat maps.
+    preset "pocket" is taken for the shipped small encoders unless another is named), `views` and `augment` (see
+    `Part`), `state_dict() -> dict[str, Tensor]` and `load_state_dict(clip, state)` for methods that train (selection of
+    an epoch and checkpoints), `region_weights(clip, x, classes) -> (B, R, C)` for the report's heat maps.
     """
 
     needs: ClassVar[str]
@@ -185,7 +185,7 @@ class Run:
         return path
 
     def log(self, **scalars: float) -> None:
-        """One row of `history.csv`; `epoch` is the step of TensorBoard. Tags hold slashes: `log(**{"train/loss": x})`."""
+        """One row of `history.csv`; `epoch` is TensorBoard's step. Tags hold slashes: `log(**{"train/loss": x})`."""
         self.history.append({name: float(value) for name, value in scalars.items()})
         columns = list(dict.fromkeys(name for row in self.history for name in row))
         with (self.folder / "history.csv").open("w", newline="") as file:
@@ -198,7 +198,7 @@ class Run:
                     self.tensorboard.add_scalar(name, value, int(scalars.get("epoch", len(self.history) - 1)))
 
     def end_of_epoch(self, epoch: int, method: Any, **scalars: float) -> None:
-        """Logs the epoch's scalars; with selection `val` or `oracle` the engine scores the method and keeps the best state."""
+        """Logs the epoch's scalars; with selection `val` or `oracle` the engine scores it and keeps the best state."""
         scores = self.evaluate(method) if self.evaluate is not None else {}
         if self.keep is not None:
             self.keep(epoch, method, scores)

@@ -1,0 +1,197 @@
+"""From a name, a path or an entry point to a plugin class, and from "coop(context_length=4)" to objects and back.
+
+A plugin is a Python file with a dataclass called `Method` (in `methods/`) or `Setting` (in `settings/`). Its file name
+is its name. Files that start with an underscore are helpers. A file elsewhere is named by its path, an installed package
+by an entry point in the group `lowlabel.methods` or `lowlabel.settings`.
+"""
+
+import ast
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASS_NAMES = {"methods": "Method", "settings": "Setting"}
+SCHEMA = 1  # part of every run id: raise it when the meaning of a description changes
+
+_files: dict[tuple[str, str], Path] = {}  # (kind, name) -> a plugin file outside the suite
+
+
+def nearest(wrong: str, known: list[str]) -> str:
+    """The tail of an error message: the nearest match, then everything that is known."""
+    match = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {match[0]!r}? " if match else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}."
+
+
+# ---- names -> classes ---------------------------------------------------------------------------------------------
+
+
+def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=f"lowlabel.{kind}")}
+
+
+def names(kind: str) -> list[str]:
+    """All plugin names of a kind ("methods" or "settings"), sorted."""
+    own = {path.stem for path in (ROOT / kind).glob("*.py") if not path.stem.startswith("_")}
+    return sorted(own | set(_entry_points(kind)) | {name for k, name in _files if k == kind})
+
+
+def register_file(kind: str, path: str | Path) -> str:
+    """Makes a plugin file outside the suite known under its file name and returns that name."""
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise ValueError(f"There is no plugin file {path}.")
+    if (ROOT / kind / path.name).is_file() and path.parent != ROOT / kind:
+        raise ValueError(f"{path} has the name of the built-in {kind}/{path.name}; rename the file.")
+    if path.parent != ROOT / kind:
+        _files[kind, path.stem] = path
+    return path.stem
+
+
+def plugin_files() -> dict[str, str]:
+    """"kind:name" -> path of every registered outside file; a job carries it, so that the child process knows them."""
+    return {f"{kind}:{name}": str(path) for (kind, name), path in _files.items()}
+
+
+def load(kind: str, name: str) -> type:
+    """The plugin class. Raises `ValueError` naming the nearest match when the name is unknown."""
+    if (kind, name) in _files:
+        module = _load_file(kind, _files[kind, name])
+    elif (ROOT / kind / f"{name}.py").is_file() and not name.startswith("_"):
+        module = importlib.import_module(f"{kind}.{name}")
+    elif name in _entry_points(kind):
+        loaded = _entry_points(kind)[name].load()
+        if isinstance(loaded, type):
+            return loaded
+        module = loaded
+    else:
+        raise ValueError(f"There is no {kind[:-1]} {name!r}. {nearest(name, names(kind))}")
+    plugin = getattr(module, CLASS_NAMES[kind], None)
+    if plugin is None or not dataclasses.is_dataclass(plugin):
+        raise ValueError(f"{module.__file__} has no dataclass called {CLASS_NAMES[kind]!r}.")
+    return plugin
+
+
+def _load_file(kind: str, path: Path) -> Any:
+    module_name = f"lowlabel_plugin_{kind}_{path.stem}"
+    if module_name not in sys.modules:
+        specification = importlib.util.spec_from_file_location(module_name, path)
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[module_name] = module  # dataclasses look their own module up
+        try:
+            specification.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+    return sys.modules[module_name]
+
+
+def source_file(kind: str, name: str) -> Path:
+    """The file that defines a plugin."""
+    return Path(sys.modules[load(kind, name).__module__].__file__)
+
+
+# ---- text -> descriptions -> objects ------------------------------------------------------------------------------
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """"coop(context_length=[4, 16])" -> ("coop", {"context_length": [4, 16]}); a path ends in .py."""
+    name, bracket, _ = text.partition("(")
+    name = name.strip()
+    if not bracket:
+        return name, {}
+    problem = f"Cannot read {text!r}. Write name(parameter=value, …), e.g. 'partial(known=[.1, .5])'."
+    try:
+        call = ast.parse("_" + text[len(name) :].strip(), mode="eval").body
+    except SyntaxError:
+        raise ValueError(problem) from None
+    if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+        raise ValueError(problem)
+    return name, {keyword.arg: _value(keyword.value, problem) for keyword in call.keywords}
+
+
+def _value(node: ast.expr, problem: str) -> Any:
+    if isinstance(node, ast.Call | ast.Name) and not (isinstance(node, ast.Name) and node.id in ("inf", "nan")):
+        return ast.unparse(node)  # a plugin inside a plugin: tuned(method=coop(epochs=5))
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(problem) from None
+
+
+def make(kind: str, name: str, parameters: dict[str, Any], preset: str = "") -> Any:
+    """An object of the plugin. A preset (the argument, or the parameter of that name) fills in before `parameters`."""
+    plugin = load(kind, name)
+    fields = {field.name: field for field in dataclasses.fields(plugin) if field.init}
+    for parameter in parameters:
+        if parameter not in fields:
+            raise ValueError(f"{name} has no parameter {parameter!r}. {nearest(parameter, sorted(fields))}")
+    presets = getattr(plugin, "PRESETS", {})
+    preset = parameters.get("preset", preset)
+    if preset and preset not in presets:
+        raise ValueError(f"{name} has no preset {preset!r}. {nearest(preset, sorted(presets))}")
+    values = {**presets.get(preset, {}), **parameters}
+    if preset and "preset" in fields:
+        values["preset"] = preset
+    for parameter, value in values.items():
+        values[parameter] = _checked(name, parameter, value, fields[parameter].default)
+    return plugin(**values)
+
+
+def _checked(name: str, parameter: str, value: Any, default: Any) -> Any:
+    """The value in the type of the default (an int may stand for a float, a list from JSON for a tuple)."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    known_type = isinstance(default, bool | int | float | str | tuple)
+    if known_type and (not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(default, bool)):
+        wanted = type(default).__name__
+        raise ValueError(f"{name}: {parameter}={value!r} should be {wanted} (as in the default {default!r}).")
+    return value
+
+
+def describe(name: str, plugin: Any) -> dict[str, Any]:
+    """{"name": name, parameter: value, …} with every default filled in; `rebuild` is its inverse."""
+    values = {field.name: getattr(plugin, field.name) for field in dataclasses.fields(plugin) if field.init}
+    return {"name": name, **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}}
+
+
+def rebuild(kind: str, description: dict[str, Any]) -> Any:
+    """The object of a description. Presets are already part of it and are not applied again."""
+    parameters = {key: value for key, value in description.items() if key != "name"}
+    plugin = load(kind, description["name"])
+    fields = {field.name: field.default for field in dataclasses.fields(plugin) if field.init}
+    unknown = sorted(set(parameters) - set(fields))
+    if unknown:
+        raise ValueError(f"{description['name']} no longer has the parameter {unknown[0]!r} of this record.")
+    return plugin(**{key: _checked(description["name"], key, v, fields[key]) for key, v in parameters.items()})
+
+
+def expand(kind: str, text: str, sweep: dict[str, list] | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Every (name, parameters) that a text means: a list in a parameter is several runs, a tuple is a value.
+
+    `sweep` holds lists for parameters that the text leaves open.
+    """
+    name, parameters = parse(text)
+    if name.endswith(".py") or "/" in name:
+        name = register_file(kind, name)
+    load(kind, name)  # an unknown name is an error before anything else
+    axes = {**(sweep or {}), **parameters}
+    values = [value if isinstance(value, list) else [value] for value in axes.values()]
+    return [(name, dict(zip(axes, combination, strict=True))) for combination in itertools.product(*values)]
+
+
+def run_id(description: dict[str, Any]) -> str:
+    """12 hex digits of the sha256 of the canonical JSON of a description: independent of the order of keys."""
+    text = json.dumps({"schema": SCHEMA, **description}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
