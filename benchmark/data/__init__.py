@@ -1,0 +1,66 @@
+"""Data sets by name: each is a module `benchmark/data/NAME.py`; root folder, availability and loading live here."""
+
+import difflib
+import functools
+import importlib
+import os
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from benchmark.task import Dataset
+
+_NOT_DATASETS = ("download",)  # modules of this folder that are no data set; a leading _ marks helpers
+
+
+def root() -> Path:
+    """Where the data sets lie: the environment variable LOWLABEL_DATA (set by `--data`), else `data`."""
+    return Path(os.environ.get("LOWLABEL_DATA") or "data")
+
+
+def names() -> list[str]:
+    """Names of all data sets, sorted."""
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in modules if not name.startswith("_") and name not in _NOT_DATASETS)
+
+
+def module(name: str) -> ModuleType:
+    """The module of a data set. Raises `ValueError` with the known names and the nearest match."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown data set {name!r}{hint} Known: {', '.join(names())}")
+    return importlib.import_module(f"benchmark.data.{name}")
+
+
+def embedded(name: str) -> bool:
+    """Whether the data set is rendered by this package and needs no files."""
+    return module(name).EMBEDDED
+
+
+def available(name: str) -> str:
+    """"" when the data set can be loaded, else one sentence that says which files are missing and how to get them."""
+    from benchmark.data import download
+
+    wanted = [*download.interrupted(name, root()), *module(name).missing(root())]
+    if not wanted:
+        return ""
+    shown = ", ".join(wanted[:4]) + (f" and {len(wanted) - 4} more" if len(wanted) > 4 else "")
+    return f"{name} wants {shown} under {root()} (see: python run_all.py data {name})"
+
+
+def load(name: str, **options: Any) -> Dataset:
+    """The data set. Raises `FileNotFoundError` that names what is missing, `ValueError` for files that contradict
+    themselves. One process parses each data set once."""
+    missing = available(name)
+    if missing:
+        raise FileNotFoundError(missing)
+    return _load(name, root(), tuple(sorted(options.items())))
+
+
+@functools.lru_cache(maxsize=8)
+def _load(name: str, folder: Path, options: tuple[tuple[str, Any], ...]) -> Dataset:
+    dataset = module(name).load(folder, **dict(options))
+    dataset.y.flags.writeable = False  # shared by every task of this process
+    return dataset
