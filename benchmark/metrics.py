@@ -1,0 +1,214 @@
+"""Multi-label metrics: average precision with ties, precision/recall/F1 by threshold and top-k, AUROC, PD/ND.
+
+Shapes: N images, C classes, D feature width. Targets are PRESENT 1, ABSENT 0, UNKNOWN -1; UNKNOWN cells never count.
+"""
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
+from scipy.special import expit, softmax
+
+from benchmark.task import ABSENT, PRESENT, UNKNOWN, View
+
+
+def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(N, C), (N, C) -> (C,) float64 in [0, 1]: area under the precision-recall steps, as scikit-learn defines it.
+
+    Tied scores share one threshold. A class without a known positive is NaN. Raises `ValueError` on NaN scores.
+
+    Σ over thresholds of Δrecall × precision is the mean over positives of the precision at the positive's own score,
+    so sorting the scores of a column once and looking its positives up is enough.
+    """
+    targets, scores = _aligned(targets, scores)
+    result = np.full(targets.shape[1], np.nan)
+    for c in range(targets.shape[1]):
+        column, values = targets[:, c], scores[:, c]
+        positives = np.sort(values[column == PRESENT])
+        if len(positives):
+            known = np.sort(values[column != UNKNOWN])
+            positives_above = len(positives) - np.searchsorted(positives, positives)  # counts scores >= the threshold
+            known_above = len(known) - np.searchsorted(known, positives)
+            result[c] = np.mean(positives_above / known_above)
+    return result
+
+
+def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(N, C), (N, C) -> (C,) float64 in [0, 1]: probability that a positive outscores a negative, ties count half.
+
+    A class without a known positive or without a known negative is NaN.
+    """
+    targets, scores = _aligned(targets, scores)
+    result = np.full(targets.shape[1], np.nan)
+    for c in range(targets.shape[1]):
+        positives = np.sort(scores[targets[:, c] == PRESENT, c])
+        negatives = np.sort(scores[targets[:, c] == ABSENT, c])
+        if len(positives) and len(negatives):
+            below = np.searchsorted(negatives, positives, "left")
+            below_or_tied = np.searchsorted(negatives, positives, "right")
+            result[c] = np.mean(below + below_or_tied) / (2 * len(negatives))
+    return result
+
+
+def precision_recall_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
+    """CP, CR, CF1_mean, CF1_harm, OP, OR, OF1 in percent; a class is predicted where its probability > `threshold`.
+
+    C… average over classes, O… pool all cells. `CF1_mean` is the mean of the per-class F1 (DualCoOp, `validate`),
+    `CF1_harm` the harmonic mean of CP and CR (most papers). A class that is never predicted, or that has no positive,
+    counts as 0 and stays in the mean, as in the official code.
+    """
+    targets, probabilities = _aligned(targets, probabilities)
+    return _precision_recall_f1(targets, probabilities.astype(np.float64) > threshold)
+
+
+def precision_recall_f1_at_k(targets: np.ndarray, scores: np.ndarray, k: int) -> dict[str, float]:
+    """P, R, F1 in percent, micro averaged, when each image predicts its `k` best classes (DualCoOp, `validate_zsl`).
+
+    All C classes are predicted when k > C. Of tied scores the class with the lower index goes first. Images without a
+    label count in P. UNKNOWN cells are not candidates.
+    """
+    targets, scores = _aligned(targets, scores)
+    metrics = _precision_recall_f1(targets, _top_k(targets, scores, k))
+    return {"P": metrics["OP"], "R": metrics["OR"], "F1": metrics["OF1"]}
+
+
+def centroid_distances(
+    features: np.ndarray, targets: np.ndarray, rows: np.ndarray | None = None, columns: np.ndarray | None = None
+) -> dict[str, float]:
+    """PD, ND and PD/ND of LM-CLIP's test script: mean distance of images to the centroids of their own, other classes.
+
+    `features` (N, D) unit norm, `targets` (N, C). A centroid is the mean feature of all images with the label, not
+    normalised again; d = ‖feature - centroid + 1e-6‖₂. `rows` (N,) and `columns` (C,) bool restrict the averaged pairs
+    (multi-label images, tail classes), never the centroids. Classes without a positive are left out.
+    """
+    features = np.asarray(features, np.float64)
+    counts = (targets == PRESENT).sum(0)
+    centroids = (targets == PRESENT).T.astype(np.float64) @ features / np.maximum(counts, 1)[:, None]  # (C, D)
+    rows = np.ones(len(targets), bool) if rows is None else rows
+    columns = (counts > 0) if columns is None else columns & (counts > 0)
+    distances = cdist(features[rows] + 1e-6, centroids[columns])
+    pairs = targets[rows][:, columns]
+    positive, negative = (distances[pairs == label] for label in (PRESENT, ABSENT))
+    pd, nd = (d.mean() if d.size else np.nan for d in (positive, negative))
+    return {"PD": float(pd), "ND": float(nd), "PD/ND": float(pd / nd)}
+
+
+def calibrate(targets: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """Platt scaling: (a, b) with a >= 0 such that σ(a·score + b) fits the known cells; (1, 0) when there is none.
+
+    The two target values are Platt's smoothed ones, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2), so that separable cells
+    give a finite answer (Platt, "Probabilistic outputs for support vector machines", 1999).
+    """
+    targets, scores = _aligned(targets, scores)
+    known = targets != UNKNOWN
+    if not known.any():
+        return 1.0, 0.0
+    labels, values = targets[known], scores[known].astype(np.float64)
+    positives = int((labels == PRESENT).sum())
+    goal = np.where(labels == PRESENT, (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2))
+    centre, spread = values.mean(), values.std() or 1.0  # standardised, or the two parameters are badly conditioned
+    values = (values - centre) / spread
+
+    def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = parameters[0] * values + parameters[1]
+        error = (expit(logits) - goal) / len(goal)
+        return float(np.mean(np.logaddexp(0, logits) - goal * logits)), np.array([error @ values, error.sum()])
+
+    start = np.array([1.0, np.log(goal.mean() / (1 - goal.mean()))])
+    bounds = [(0.0, None), (None, None)]
+    slope, offset = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
+    return float(slope / spread), float(offset - slope * centre / spread)
+
+
+def tune_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """The threshold with the best OF1 on the known cells (one for all classes), for the rule probability > threshold.
+
+    Half-way between two neighbouring probabilities; of equally good ones the highest. 0.5 when no cell is positive.
+    """
+    targets, probabilities = _aligned(targets, probabilities)
+    known = targets != UNKNOWN
+    order = np.argsort(-probabilities[known], kind="stable")
+    values, hits = probabilities[known][order], (targets[known] == PRESENT)[order]
+    if not hits.any():
+        return 0.5
+    f1 = 2 * np.cumsum(hits) / (np.arange(1, len(hits) + 1) + hits.sum())
+    last_of_tie = np.append(values[1:] < values[:-1], True)
+    best = int(np.argmax(np.where(last_of_tie, f1, -1)))
+    following = values[best + 1] if best + 1 < len(values) else values[best] - 1
+    return float((np.float64(values[best]) + following) / 2)
+
+
+def evaluate(
+    targets: np.ndarray, scores: np.ndarray, view: View, *, calibration: tuple[float, float], threshold: float
+) -> dict[str, float]:
+    """Every metric of one view, in percent except `classes` (those with a known positive, over which mAP averages).
+
+    `targets` (N, C) int8 and `scores` (N, C) logits of all test images and classes. CP … OF1 at 0.5 on calibrated
+    probabilities σ(a·score + b); the same with "@val" at `threshold` (tuned on val), with "@3" for the three best
+    classes of each image; P/R/F1@3 and @5 are micro averaged. `mAP_softmax` ranks the softmax over the view's classes.
+    """
+    targets, scores = targets[np.ix_(view.rows, view.columns)], scores[np.ix_(view.rows, view.columns)]
+    probabilities = expit(calibration[0] * scores.astype(np.float64) + calibration[1])
+    precision = average_precision(targets, scores)
+    result = {
+        "mAP": 100 * _mean(precision),
+        "mAP_softmax": 100 * _mean(average_precision(targets, softmax(scores.astype(np.float64), axis=1))),
+        "AUROC": 100 * _mean(auroc(targets, scores)),
+        "classes": int(np.isfinite(precision).sum()),
+    }
+    result |= precision_recall_f1(targets, probabilities, 0.5)
+    for name, value in precision_recall_f1(targets, probabilities, threshold).items():
+        result[f"{name}@val"] = value
+    for name, value in _precision_recall_f1(targets, _top_k(targets, scores, 3)).items():
+        result[f"{name}@3"] = value
+    for k in (3, 5):
+        for name, value in precision_recall_f1_at_k(targets, scores, k).items():
+            result[f"{name}@{k}"] = value
+    return result
+
+
+def _aligned(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays (N, C), columns contiguous, because everything here sorts columns."""
+    targets, scores = np.asfortranarray(targets), np.asfortranarray(scores)
+    if targets.shape != scores.shape or targets.ndim != 2:
+        raise ValueError(f"targets {targets.shape} and scores {scores.shape} must have the same shape (N, C)")
+    if np.isnan(scores).any():
+        raise ValueError("scores hold NaN; find the diverged run before measuring it")
+    return targets, scores
+
+
+def _precision_recall_f1(targets: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """CP … OF1 in percent of predictions (N, C) bool."""
+    positive = targets == PRESENT
+    hits = (predicted & positive).sum(0)  # (C,) each
+    guesses = (predicted & (targets != UNKNOWN)).sum(0)
+    actual = positive.sum(0)
+    precision, recall = hits / np.maximum(guesses, 1), hits / np.maximum(actual, 1)
+    cp, cr = _mean(precision), _mean(recall)
+    result = {
+        "CP": cp,
+        "CR": cr,
+        "CF1_mean": _mean(2 * hits / np.maximum(guesses + actual, 1)),
+        "CF1_harm": 2 * cp * cr / (cp + cr) if cp + cr > 0 else 0.0,
+        "OP": hits.sum() / max(guesses.sum(), 1),
+        "OR": hits.sum() / max(actual.sum(), 1),
+        "OF1": 2 * hits.sum() / max(guesses.sum() + actual.sum(), 1),
+    }
+    return {name: 100 * float(value) for name, value in result.items()}
+
+
+def _top_k(targets: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+    """(N, C) bool: the `k` best scores of each image among its known cells."""
+    candidates = np.ascontiguousarray(np.where(targets == UNKNOWN, -np.inf, scores))
+    predicted = np.zeros(scores.shape, bool)
+    images = np.arange(len(scores))
+    for _ in range(min(k, scores.shape[1])):  # a few passes cost less than sorting every image
+        best = candidates.argmax(axis=1)
+        predicted[images, best] = True
+        candidates[images, best] = -np.inf
+    return predicted & (targets != UNKNOWN)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the finite values, NaN when there is none."""
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else float("nan")
