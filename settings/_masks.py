@@ -35,7 +35,7 @@ def hide(y: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def held_out(n: int, fraction: float, dataset: str, seed: int) -> np.ndarray:
-    """(n,) bool, True for the images held out for validation: a random `fraction` of them, at least one unless it is 0."""
+    """(n,) bool, True for a random `fraction` of the images, held out for validation; at least one unless it is 0."""
     chosen = np.zeros(n, dtype=bool)
     if fraction > 0:
         size = max(1, round(fraction * n))

@@ -18,21 +18,19 @@ CHOICES = {
 }
 
 
-def resolve(setting: Any, datasets: tuple[str, ...]) -> None:
+def resolve(setting: Any) -> None:
     """Checks the fields of a setting, blanks those that do not apply, and names the preset they amount to.
 
     Raises `ValueError` that lists the choices."""
-    if setting.dataset not in datasets:
-        raise ValueError(f"this setting has no data set {setting.dataset!r}; it has: {', '.join(datasets)}")
-    for name, choices in {**CHOICES, **getattr(setting, "CHOICES", {})}.items():
+    for name, choices in CHOICES.items():
         value = getattr(setting, name, None)
         if value is None:
             continue
         if value not in (*choices, ""):
             raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
-        if setting.dataset not in APPLIES.get(name, datasets):
+        if name in APPLIES and setting.dataset not in APPLIES[name]:
             setattr(setting, name, "")
-        elif value == "":  # comes back from the description of another data set
+        elif value == "":  # left over from another data set
             setattr(setting, name, type(setting).__dataclass_fields__[name].default)
     setting.known = float(setting.known)
     if not 0 < setting.known <= 1:

@@ -14,12 +14,11 @@ from settings._protocol import class_names, resolve
 
 @dataclass
 class Setting:
-    """mAP on fully labelled test images after learning from a fraction `known` of the training labels.
+    """Scores on fully labelled test images after learning from a fraction `known` of the training labels; any data set.
 
     A field that makes no difference on the chosen data set is stored as "", and `preset` is the name of the preset that
     the fields amount to: one protocol, one run id. The papers choose the epoch on test: `--selection oracle`."""
 
-    DATASETS: ClassVar[tuple[str, ...]] = ("pictograms", "digits", "voc2007", "coco2014")
     encoder: ClassVar[str] = "RN101/openai@448"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "clean": {
@@ -48,7 +47,7 @@ class Setting:
     preset: str = ""  # "clean", "paper" or "": the preset that these fields amount to
 
     def __post_init__(self) -> None:
-        resolve(self, self.DATASETS)
+        resolve(self)
 
     def build(self, seed: int) -> Task:
         """The task of this seed; masks and validation images do not depend on `known` or on the method."""
@@ -62,7 +61,8 @@ class Setting:
         if self.empty_images == "drop":
             kept, test = annotated(dataset, train), test[annotated(dataset, test)]
             dropped = {"train": int((~kept).sum()), "test": len(dataset.splits["test"]) - len(test)}
-            dataset = dataclasses.replace(dataset, notes={**dataset.notes, "dropped images without annotations": dropped})
+            notes = {**dataset.notes, "dropped images without annotations": dropped}
+            dataset = dataclasses.replace(dataset, notes=notes)
             train, masked, val = train[kept], masked[kept], val[kept]
         train_labels, val_labels = split(train, masked, val)
         everything = View(np.ones(len(test), bool), np.ones(len(dataset.classes), bool))

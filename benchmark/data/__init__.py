@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.task import Dataset
 
-_NOT_DATASETS = ("download",)  # modules of this folder that are no data set; a leading _ marks helpers
+_NOT_DATASETS = ("download", "scenes")  # modules of this folder that are no data set; a leading _ marks helpers
 
 
 def root() -> Path:
