@@ -170,14 +170,13 @@ def test_asymmetric_loss_is_finite_and_never_negative(x, gammas, clip, detach):
     assert torch.isfinite(x.grad).all()
 
 
-@pytest.mark.parametrize("target", [1, 0])
-def test_asymmetric_loss_keeps_its_digits(target):
-    """1 - σ(x) has no digits left in float32 where x is large; the loss and its gradient keep theirs in every cell."""
+def test_asymmetric_loss_keeps_its_digits():
+    """1 - σ(x) has no digits left in float32 where x is large; a positive's loss and gradient keep theirs."""
     x = torch.linspace(-13, 13, 60, dtype=torch.float64)[None]
     values = []
     for dtype in (torch.float32, torch.float64):
         logits = x.to(dtype, copy=True).requires_grad_()
-        loss = asymmetric_loss(logits, torch.full(x.shape, target), **DUALCOOP, detach_focus=False, reduction="none")
+        loss = asymmetric_loss(logits, torch.ones(x.shape), **DUALCOOP, detach_focus=False, reduction="none")
         loss.sum().backward()
         values.append((loss.detach().double(), logits.grad.double()))
     for single, double in zip(*values, strict=True):
