@@ -133,7 +133,7 @@ def test_tuned_threshold_is_the_best_of_all(example):
     targets, scores = example
     threshold = metrics.tune_threshold(targets, scores)
     best = metrics.precision_recall_f1(targets, scores, threshold)["OF1"]
-    candidates = np.concatenate([np.unique(scores).astype(np.float64) - 1e-9, [99]])
+    candidates = [-99.0, *np.unique(scores)]  # everything is predicted, then all above each score
     if (targets == PRESENT).any():
         assert best == pytest.approx(max(metrics.precision_recall_f1(targets, scores, t)["OF1"] for t in candidates))
     else:
@@ -177,6 +177,23 @@ def test_evaluate_scores_only_the_view():
     assert result["mAP_softmax"] == pytest.approx(expected) and result["mAP_softmax"] != result["mAP"]
     scores[:, ~view.columns] += 1000
     assert metrics.evaluate(targets, scores, view, calibration=(2.0, -0.5), threshold=0.2) == result
+
+
+def test_scalars_of_an_epoch_and_of_the_groups():
+    rng = np.random.default_rng(3)
+    targets, scores = rng.integers(0, 2, (50, 4)).astype(np.int8), rng.normal(size=(50, 4))
+    precision = 100 * metrics.average_precision(targets, scores)
+    groups = {"medium": np.array([1, 0, 0, 0], bool), "tail": np.array([0, 1, 1, 0], bool), "none": np.zeros(4, bool)}
+    result = metrics.epoch_scalars(targets, scores, groups)
+    assert result["val/mAP"] == pytest.approx(precision.mean())
+    assert result["val/mAP_middle"] == pytest.approx(precision[0])  # the official tag of that group
+    assert result["val/mAP_tail"] == pytest.approx(precision[1:3].mean())
+    assert "val/mAP_none" not in result and 0 < result["val/AUROC"] < 100
+    assert metrics.harmonic_mean_of_groups(targets, scores, groups) is None
+    zero_shot = {"seen": np.array([1, 1, 0, 0], bool), "unseen": np.array([0, 0, 1, 1], bool)}
+    seen, unseen = precision[:2].mean(), precision[2:].mean()
+    expected = 2 * seen * unseen / (seen + unseen)
+    assert metrics.harmonic_mean_of_groups(targets, scores, zero_shot) == pytest.approx(expected)
 
 
 @wants_golden
