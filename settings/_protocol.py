@@ -9,12 +9,15 @@ APPLIES = {
     "difficult": ("voc2007",),
     "empty_images": ("coco2014",),
     "class_names": ("voc2007", "voc_mlt"),  # elsewhere raw and prompt-ready names are the same
+    "test_images": ("coco2014",),
 }
 CHOICES = {
     "difficult": ("absent", "ignore", "present"),
     "empty_images": ("keep", "drop"),
     "class_names": ("prompt", "raw"),
     "mask": ("nested", "community"),
+    "train_images": ("drop", "hide"),
+    "test_images": ("all", "sample"),
 }
 
 
@@ -42,7 +45,7 @@ def resolve(setting: Any) -> None:
 
 
 def _equals(setting: Any, values: dict[str, Any]) -> bool:
-    return all(getattr(setting, name) in (value, "") for name, value in values.items())
+    return all(getattr(setting, name) in (value, "") or value == "" for name, value in values.items())
 
 
 def class_names(setting: Any, dataset: Dataset) -> tuple[str, ...]:

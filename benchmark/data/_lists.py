@@ -1,0 +1,91 @@
+"""The text lists of VOC-MLT and COCO-MLT: class names, "path id id …" label lists, captions.
+
+The pickles that accompany them are redundant and never read: head, medium and tail follow from the counts.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.data._files import ImageFiles, check_unique, file_sizes, lines, split_rows
+from benchmark.task import PRESENT, Dataset
+
+_LINE = re.compile(r"(?P<path>.+?\.(?:jpg|jpeg|png))(?P<labels>(?:\s+\d+)*)\s*", re.IGNORECASE)
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Class names from lines "name id" (names may hold spaces), in the order of their ids 0 … C-1."""
+    names = {}
+    for number, line in enumerate(lines(path), 1):
+        name, _, identifier = line.strip().rpartition(" ")
+        if not name or not identifier.isdigit() or int(identifier) in names:
+            raise ValueError(f"{path}, line {number}: {line!r} is not 'name id' with an id of its own")
+        names[int(identifier)] = name.strip()
+    if sorted(names) != list(range(len(names))):
+        raise ValueError(f"{path}: the ids are not 0 to {len(names) - 1}")
+    return tuple(names[i] for i in range(len(names)))
+
+
+def read_labels(path: Path, classes: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Image paths (n,) and labels (n, C) int8 from lines "path id id …"; a line with a path alone has no label."""
+    names, rows = [], []
+    for number, line in enumerate(lines(path), 1):
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise ValueError(f"{path}, line {number}: {line!r} is not 'image.jpg id id …'")
+        labels = [int(label) for label in match["labels"].split()]
+        if labels and max(labels) >= classes:
+            raise ValueError(f"{path}, line {number}: label {max(labels)}, but the classes are 0 to {classes - 1}")
+        names.append(match["path"])
+        rows.append(labels)
+    check_unique(names, str(path))
+    y = np.zeros((len(names), classes), np.int8)
+    for i, labels in enumerate(rows):
+        y[i, labels] = PRESENT
+    return tuple(names), y
+
+
+def read_captions(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """(n,) captions from lines "path caption", which must name the images of the training list in its order."""
+    rows = [line.partition(" ") for line in lines(path)]
+    if tuple(row[0] for row in rows) != names:
+        raise ValueError(f"{path} does not list the training images in the order of the label list; get it again")
+    return tuple(row[2].strip() for row in rows)
+
+
+def load(root: Path, name: str, prefix: str, images: str, spaced: dict[str, str]) -> Dataset:
+    """The data set `name` from `root/name/prefix_*.txt`, with images under `root/images`.
+
+    `spaced` maps raw to prompt-ready names. Raises `ValueError` with file and line for lists that contradict
+    themselves, `FileNotFoundError` for missing images."""
+    folder = root / name
+    raw_classes = read_classes(folder / f"{prefix}_labels.txt")
+    train_names, train_y = read_labels(folder / f"{prefix}_lt_train.txt", len(raw_classes))
+    test_names, test_y = read_labels(folder / f"{prefix}_lt_test.txt", len(raw_classes))
+    check_unique(train_names + test_names, f"{prefix}_lt_train.txt and {prefix}_lt_test.txt")
+    caption_file = folder / f"{prefix}_lt_captions.txt"
+    captions = None
+    if caption_file.exists():  # only wanted by methods that read captions
+        captions = read_captions(caption_file, train_names) + ("",) * len(test_names)
+    names = tuple(str(Path(images, path)) for path in train_names + test_names)
+    splits = split_rows(len(train_names), len(test_names))
+    y = np.concatenate([train_y, test_y])
+    return Dataset(
+        name=name,
+        classes=tuple(spaced.get(raw, raw) for raw in raw_classes),
+        raw_classes=raw_classes,
+        names=names,
+        sizes=file_sizes(root, names, name),
+        y=y,
+        splits=splits,
+        open=ImageFiles(root, names),
+        captions=captions,
+        notes={"images without a label": {part: int((y[rows].sum(1) == 0).sum()) for part, rows in splits.items()}},
+    )
+
+
+def missing(root: Path, name: str, prefix: str, folders: tuple[str, ...]) -> list[str]:
+    """Wanted lists and image folders that are not there, relative to `root`."""
+    wanted = [f"{name}/{prefix}_{part}.txt" for part in ("labels", "lt_train", "lt_test")]
+    return [path for path in (*wanted, *folders) if not (root / path).exists()]

@@ -1,0 +1,24 @@
+"""VOC-MLT: 1,142 long-tailed training images of VOC2012, the 4,952 test images of VOC2007, 20 classes.
+
+Difficult objects count as present in these lists, in train and test. Layout under the data folder:
+    voc_mlt/{voc_labels.txt, voc_lt_train.txt, voc_lt_test.txt, voc_lt_captions.txt (optional)}
+    VOCdevkit/{VOC2012, VOC2007}/JPEGImages/*.jpg
+"""
+
+from pathlib import Path
+
+from benchmark.data import _lists
+from benchmark.data.voc2007 import SPACED
+from benchmark.task import Dataset
+
+EMBEDDED = False
+
+
+def missing(root: Path) -> list[str]:
+    """Files and folders that are not there, relative to `root`."""
+    return _lists.missing(root, "voc_mlt", "voc", ("VOCdevkit/VOC2012/JPEGImages", "VOCdevkit/VOC2007/JPEGImages"))
+
+
+def load(root: Path) -> Dataset:
+    """The data set. Raises `ValueError` with file and line for lists that contradict themselves."""
+    return _lists.load(root, "voc_mlt", "voc", "", SPACED)

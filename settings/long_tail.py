@@ -1,0 +1,105 @@
+"""Long-tailed training data: few images, most positives in a few classes (VOC-MLT, COCO-MLT; LM-CLIP's tables)."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmark import data
+from benchmark.task import PRESENT, Labels, Method, Task, View, seed_for
+from settings._masks import hide, known_mask, split
+from settings._protocol import class_names, resolve
+
+HEAD, MEDIUM = 100, 20  # training positives: head ≥ 100, medium 20 … 99, tail < 20
+
+
+@dataclass
+class Setting:
+    """Views: all, the classes of head, medium and tail, and the test images with a single or with several labels.
+
+    Groups follow from the positives of the *whole* official training list, whatever is held out or hidden. These data
+    sets have no validation split; `val_fraction` holds training images out without taking the last positive of a class.
+    A field that makes no difference on the chosen data set is stored as "", and `preset` is the name of the preset that
+    the fields amount to: one protocol, one run id. The papers choose the epoch on test: `--selection oracle`."""
+
+    encoder: ClassVar[str] = "ViT-B-16/openai@224"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "clean": {"val_fraction": 0.1, "class_names": "prompt"},
+        "paper": {"val_fraction": 0.0, "class_names": "raw"},
+    }
+
+    dataset: str = "pictograms_lt"
+    val_fraction: float = 0.1  # of the training images, at most; 0 leaves nothing to choose on but the last epoch
+    class_names: str = "prompt"  # VOC names in prompts: "prompt" ("dining table") or "raw" ("diningtable")
+    known: float = 1.0  # fraction of the training labels that is known, nested masks as in `partial`
+    preset: str = ""  # "clean", "paper" or "": the preset that these fields amount to
+
+    def __post_init__(self) -> None:
+        resolve(self)
+
+    def build(self, seed: int) -> Task:
+        """The task of this seed."""
+        dataset = data.load(self.dataset)
+        train, test = dataset.splits["train"], dataset.splits["test"]
+        y, test_y = dataset.y[train], dataset.y[test]
+        known = known_mask("nested", *y.shape, self.known, self.dataset, seed)
+        val = held_out_sparing(y, self.val_fraction, self.dataset, seed)
+        train_labels, val_labels = split(train, hide(y, known), val)
+        groups = frequency_groups((y == PRESENT).sum(axis=0))
+        counts = (test_y == PRESENT).sum(axis=1)
+        rows, columns = np.ones(len(test), bool), np.ones(y.shape[1], bool)
+        views = {"all": View(rows, columns)}
+        views |= {name: View(rows, group) for name, group in groups.items() if group.any()}
+        views |= {"single": View(counts == 1, columns), "multi": View(counts > 1, columns)}
+        notes = {**dataset.notes, "images held out for validation": int(val.sum())}
+        return Task(
+            dataset=dataclasses.replace(dataset, notes=notes),
+            classes=class_names(self, dataset),
+            train=train_labels,
+            val=val_labels,
+            test=Labels(test, test_y),
+            seen=columns,
+            views=views,
+            groups=groups,
+        )
+
+    def skip(self, method: Method) -> str:
+        """Every method can be run here."""
+        return ""
+
+
+def frequency_groups(positives: np.ndarray) -> dict[str, np.ndarray]:
+    """(C,) bool each, from the training positives (C,): the thresholds of Wu et al., ECCV 2020."""
+    return {
+        "head": positives >= HEAD,
+        "medium": (positives >= MEDIUM) & (positives < HEAD),
+        "tail": positives < MEDIUM,
+    }
+
+
+def held_out_sparing(y: np.ndarray, fraction: float, dataset: str, seed: int) -> np.ndarray:
+    """(n,) bool: a random `fraction` of the images (n, C) for validation, passing over an image that would leave one of
+    its classes with fewer than half of its training positives (so at least one stays, and a tail stays a tail)."""
+    chosen = np.zeros(len(y), dtype=bool)
+    positive = y == PRESENT
+    spare = positive.sum(axis=0) // 2  # (C,) how many positives each class may still give away
+    wanted = round(fraction * len(y))
+    for i in np.random.default_rng(seed_for("val", dataset, seed)).permutation(len(y)):
+        if chosen.sum() == wanted:
+            break
+        if (spare[positive[i]] > 0).all():
+            chosen[i] = True
+            spare[positive[i]] -= 1
+    return chosen
+
+
+# What a difference between two runs in one of these fields means; {a} and {b} are the two values.
+EXPLANATIONS = {
+    "dataset": "The images differ: {a} against {b}. Nothing can be compared.",
+    "val_fraction": "The first run held out the fraction {a} of the training images for validation, the second {b}; "
+    "the papers train on all of them and choose on test.",
+    "class_names": "Class names in the prompts: {a} against {b}, e.g. 'dining table' (prompt) or 'diningtable' (raw).",
+    "known": "The first run knew the fraction {a} of the training labels, the second {b}.",
+    "preset": "The protocols are {a} and {b}: the fields that make the difference are listed beside this line.",
+}
