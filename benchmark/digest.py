@@ -7,7 +7,10 @@ from pathlib import Path
 
 from benchmark import registry
 
-ENGINE_FILES = ("task", "execute", "encoder", "dense", "images", "bank", "prompt_encoder", "augment", "metrics")
+ENGINE_FILES = (
+    *("task", "execute", "world", "selection", "metrics"),
+    *("encoder", "dense", "prompt_encoder", "images", "augment", "bank"),
+)
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """From a name, a path or an entry point to a plugin class, and from "coop(context_length=4)" to objects and back.
 
 A plugin is a Python file with a dataclass called `Method` (in `methods/`) or `Setting` (in `settings/`). Its file name
-is its name. Files that start with an underscore are helpers. A file elsewhere is named by its path, an installed package
-by an entry point in the group `lowlabel.methods` or `lowlabel.settings`.
+is its name. Files that start with an underscore are helpers. A file elsewhere is named by its path, an installed
+package by an entry point in the group `lowlabel.methods` or `lowlabel.settings`.
 """
 
 import ast
@@ -18,9 +18,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmark.store import SCHEMA
+
 ROOT = Path(__file__).resolve().parent.parent
 CLASS_NAMES = {"methods": "Method", "settings": "Setting"}
-SCHEMA = 1  # part of every run id: raise it when the meaning of a description changes
 
 _files: dict[tuple[str, str], Path] = {}  # (kind, name) -> a plugin file outside the suite
 

@@ -1,0 +1,2 @@
+"""Digits."""
+CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

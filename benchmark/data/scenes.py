@@ -1,0 +1,175 @@
+"""Draw scenes: glyph masks, once cached, pasted on a textured background; pure functions of a random generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+LOOKS = ("plain", "bold", "outlined")
+TEXTURES = ("plain", "noisy", "striped", "shaded", "checkered")
+MASTER = 96  # pixels of the longest side of a master glyph; every mask is a rotated and reduced copy of it
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object to draw: the class it counts as and the mask (h, w) uint8 of its shape."""
+
+    label: int
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a whole scene is drawn.
+
+    `dark`: light objects on a dark ground; `contrast`: distance of object and ground brightness in 0..1;
+    `saturation`: 0 is grey, 1 is full colour; `texture`: one of TEXTURES, with `texture_strength` in 0..1;
+    `scribbles`: number of random strokes drawn over everything.
+    """
+
+    dark: bool = False
+    contrast: float = 0.7
+    saturation: float = 0.7
+    texture: str = "plain"
+    texture_strength: float = 0.0
+    scribbles: int = 0
+
+
+def scene_generator(name: str, index: int) -> np.random.Generator:
+    """A random generator that depends on the name of a data set and the index of a scene, and on nothing else."""
+    key = int.from_bytes(name.encode()[-8:], "little")
+    return np.random.Generator(np.random.Philox(key=[key, index]))
+
+
+@cache
+def font(face: str) -> ImageFont.FreeTypeFont:
+    """A face that ships with matplotlib, by file name without ending, at the size of master glyphs."""
+    return ImageFont.truetype(str(FONTS / f"{face}.ttf"), MASTER)
+
+
+@lru_cache(maxsize=2048)
+def master_glyph(face: str, character: str) -> Image.Image:
+    """The tight mask of a glyph, scaled so that its longest side is MASTER pixels (PIL image of mode L)."""
+    left, top, right, bottom = font(face).getbbox(character)
+    image = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(image).text((-left, -top), character, font=font(face), fill=255)
+    return scale_to(image.crop(image.getbbox()), MASTER)
+
+
+def scale_to(image: Image.Image, side: int) -> Image.Image:
+    """Scale a mask so that its longest side has `side` pixels."""
+    factor = side / max(image.size)
+    return image.resize((max(1, round(image.width * factor)), max(1, round(image.height * factor))), Image.BILINEAR)
+
+
+@lru_cache(maxsize=200_000)
+def glyph_mask(face: str, character: str, side: int, angle: int, look: str) -> np.ndarray:
+    """Mask (h, w) uint8 of a glyph whose upright longest side is `side` pixels, turned by `angle` degrees."""
+    return turned_mask(master_glyph(face, character), side, angle, look)
+
+
+def turned_mask(master: Image.Image, side: int, angle: int, look: str) -> np.ndarray:
+    """Reduce a master mask to `side` pixels, turn it and draw it plain, bold or as an outline; (h, w) uint8."""
+    border = max(2, side // 8)
+    image = Image.new("L", (side + 2 * border, side + 2 * border))
+    small = scale_to(master, side)
+    image.paste(small, (border + (side - small.width) // 2, border + (side - small.height) // 2))
+    if angle:
+        image = image.rotate(angle, Image.BICUBIC, expand=True)
+    mask = np.asarray(image)
+    if look != "plain":
+        thick = np.asarray(image.filter(ImageFilter.MaxFilter(3)))
+        mask = np.maximum(mask, thick // 2) if look == "bold" else np.clip((thick.astype(np.int16) - mask) * 3 // 2, 0, 255).astype(np.uint8)
+    rows, columns = np.flatnonzero(mask.max(1) > 32), np.flatnonzero(mask.max(0) > 32)
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+@cache
+def _grid(side: int) -> tuple[np.ndarray, np.ndarray]:
+    row, column = np.mgrid[0:side, 0:side].astype(np.float32)
+    return row, column
+
+
+def _texture(random: np.random.Generator, kind: str, side: int) -> np.ndarray | float:
+    """A pattern (side, side) float32 in -1..1."""
+    row, column = _grid(side)
+    angle, phase, period = random.random(3) * (np.pi, 1.0, 10.0) + (0, 0, 8.0)
+    if kind == "plain":
+        return 0.0
+    if kind == "noisy":
+        return random.integers(-128, 128, (side, side), dtype=np.int8).astype(np.float32) * (1 / 128)
+    if kind == "shaded":
+        return ((row - side / 2) * np.sin(2 * angle) + (column - side / 2) * np.cos(2 * angle)) * np.float32(1.4 / side)
+    along = (row * np.sin(angle) + column * np.cos(angle)) * np.float32(1 / period) + np.float32(phase)
+    stripes = ((along % 1) > 0.5).astype(np.float32) * 2 - 1
+    if kind == "striped":
+        return stripes
+    across = (row * np.cos(angle) - column * np.sin(angle)) * np.float32(1 / period)
+    return stripes * (((across % 1) > 0.5).astype(np.float32) * 2 - 1)
+
+
+def _colour(random: np.random.Generator, brightness: float, saturation: float) -> list[float]:
+    """Red, green and blue in 0..255 of given mean brightness in 0..1, spread around it by the saturation."""
+    hue = random.random(3).tolist()
+    middle = sum(hue) / 3
+    spread = 2 * saturation * (min(brightness, 1 - brightness) + 0.12)
+    return [min(max(brightness + (value - middle) * spread, 0.0), 1.0) * 255 for value in hue]
+
+
+def places(random: np.random.Generator, count: int, side: int) -> np.ndarray:
+    """Centres (count, 2) float of objects: distinct cells of a grid just fine enough, jittered within the cell."""
+    cells = int(np.ceil(np.sqrt(count)))
+    if cells > 1 and random.random() < 0.5:
+        cells += side // cells > 36
+    chosen = random.permutation(cells * cells)[:count]
+    corner = np.stack([chosen // cells, chosen % cells], 1)
+    return (corner + 0.5 + (random.random((count, 2)) - 0.5) * 0.7) * (side / cells)
+
+
+def draw_scene(
+    random: np.random.Generator, things: Sequence[Thing], look: Look, side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw objects on a textured ground.
+
+    Returns the picture (3, side, side) uint8 and the boxes (len(things), 4) float32: top, left, bottom, right in pixels.
+    """
+    low = 0.5 - look.contrast / 2 + (random.random() - 0.5) * (1 - look.contrast) * 0.8
+    high = low + look.contrast
+    ground, paint = (low, high) if look.dark else (high, low)
+    picture = np.empty((3, side, side), np.float32)
+    picture[:] = np.float32(_colour(random, ground, look.saturation))[:, None, None]
+    if look.texture_strength:
+        picture += _texture(random, look.texture, side) * np.float32(255 * 0.3 * look.texture_strength)
+    boxes = np.empty((len(things), 4), np.float32)
+    for number, (thing, centre) in enumerate(zip(things, places(random, len(things), side), strict=True)):
+        height, width = thing.mask.shape
+        top = int(min(max(centre[0] - height / 2, 0), max(side - height, 0)))
+        left = int(min(max(centre[1] - width / 2, 0), max(side - width, 0)))
+        alpha = thing.mask[:side, :side] * np.float32(1 / 255)
+        rest = 1 - alpha
+        for plane, value in zip(picture, _colour(random, paint, look.saturation), strict=True):
+            window = plane[top : top + height, left : left + width]
+            window *= rest
+            window += alpha * np.float32(value)
+        boxes[number] = top, left, top + height, left + width
+    if look.scribbles:
+        _scribble(random, picture, look)
+    return np.clip(picture, 0, 255, out=picture).astype(np.uint8), boxes
+
+
+def _scribble(random: np.random.Generator, picture: np.ndarray, look: Look) -> None:
+    """Draw thin bent strokes of random colours on the picture, in place."""
+    side = picture.shape[-1]
+    start, (angle, bend) = random.random((2, look.scribbles, 1)) * side, random.random((2, look.scribbles, 1))
+    heading = angle * (2 * np.pi) + (bend - 0.5) * 0.3 * np.arange(6 + int(random.random() * 14))
+    rows = (start[0] + np.cumsum(np.sin(heading), 1)).astype(np.int64).clip(0, side - 1)
+    columns = (start[1] + np.cumsum(np.cos(heading), 1)).astype(np.int64).clip(0, side - 1)
+    colours = np.float32([_colour(random, random.random(), look.saturation) for _ in range(look.scribbles)])
+    picture[:, rows, columns] = colours.T[:, :, None]

@@ -1,0 +1,34 @@
+"""`run_all.py list`: what can be compared."""
+
+import dataclasses
+import inspect
+
+from benchmark import data, registry
+
+
+def table(kind: str) -> str:
+    """Plain text: one name a line with what it is; for plugins also their parameters and defaults."""
+    lines = [f"{kind}:"]
+    if kind == "datasets":
+        for name in data.names():
+            missing = data.available(name)
+            state = "embedded" if data.embedded(name) else ("missing" if missing else "found")
+            lines.append(f"  {name:16} {state:9} {_first_line(data.module(name))}")
+        return "\n".join(lines) + "\n"
+    if kind == "encoders":
+        lines += ["  pocket-RN, pocket-ViT        ship with the suite"]
+        lines += ["  NAME/WEIGHTS@SIZE            any open_clip model, e.g. RN101/openai@448, ViT-B-16/openai@224"]
+        lines += ["  NAME//path/to/file.pt@SIZE   a local checkpoint; +crop and +imagenet change the preprocessing"]
+        return "\n".join(lines) + "\n"
+    for name in registry.names(kind):
+        plugin = registry.load(kind, name)
+        lines.append(f"  {name:16} {_first_line(plugin)}")
+        fields = [f"{field.name}={field.default!r}" for field in dataclasses.fields(plugin) if field.init]
+        lines.append(f"  {'':16} {', '.join(fields)}")
+        if getattr(plugin, "PRESETS", {}):
+            lines.append(f"  {'':16} presets: {', '.join(plugin.PRESETS)}")
+    return "\n".join(lines) + "\n"
+
+
+def _first_line(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]

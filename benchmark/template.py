@@ -1,0 +1,99 @@
+"""`run_all.py new`: a plugin file that passes `check` as it stands."""
+
+import keyword
+from pathlib import Path
+
+from benchmark.registry import ROOT
+
+METHOD = '''"""NAME: say in one sentence what is new, and cite the paper."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmark.task import ABSENT, PRESENT, Part, Run
+
+
+@dataclass
+class Method:
+    """Scores an image by its similarity to the mean of the known positives minus the mean of the known negatives."""
+
+    needs: ClassVar[str] = "global"  # x is (B, D), unit norm; or "regions" (B, R, D), "pixels" (B, 3, H, W)
+    open_vocabulary: ClassVar[bool] = False  # True when classes without a training label can be scored
+
+    text_weight: float = 1.0  # a field is a hyper-parameter: method(text_weight=[0., 1.]) compares two values
+
+    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+        """Labels are 1 present, 0 absent, -1 unknown: mask the unknown ones."""
+        y = torch.from_numpy(train.y).to(run.device)  # (n, C)
+        positive, negative = (y == PRESENT).float(), (y == ABSENT).float()
+        mean_positive = positive.T @ train.x / positive.sum(0).clamp(min=1)[:, None]  # (C, D)
+        mean_negative = negative.T @ train.x / negative.sum(0).clamp(min=1)[:, None]
+        self.direction = mean_positive - mean_negative
+        run.log(epoch=0, **{"train/norm": float(self.direction.norm())})
+
+    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+        """(B, C) logits, larger = present. Rank by logits; never by a saturated sigmoid."""
+        text = clip.text([f"a photo of a {name}." for name in classes])  # (C, D)
+        return clip.scale * x @ (self.direction + self.text_weight * text).T
+'''
+
+SETTING = '''"""NAME: say in one sentence what is asked."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmark import data
+from benchmark.task import PRESENT, UNKNOWN, Labels, Method, Task, View, seed_for
+
+
+@dataclass
+class Setting:
+    """Single positive labels: of every training image one present class is known, and nothing else."""
+
+    DATASETS: ClassVar[tuple[str, ...]] = ("pictograms", "digits")
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    encoder: ClassVar[str] = "RN101/openai@448"  # taken for data sets that are not embedded
+
+    dataset: str = "pictograms"
+    val_fraction: float = 0.1  # training images held out; their labels are masked as well
+
+    def build(self, seed: int) -> Task:
+        """The same known labels for every method."""
+        dataset = data.load(self.dataset)
+        rows, test = dataset.splits["train"], dataset.splits["test"]
+        rng = np.random.default_rng(seed_for("mask", self.dataset, seed))
+        draw = np.where(dataset.y[rows] == PRESENT, rng.random(dataset.y[rows].shape), -1.0)
+        known = (draw == draw.max(axis=1, keepdims=True)) & (draw >= 0)
+        y = np.where(known, dataset.y[rows], UNKNOWN).astype(np.int8)
+        val = rng.random(len(rows)) < self.val_fraction
+        everything = np.ones(len(dataset.classes), bool)
+        return Task(
+            dataset=dataset,
+            classes=dataset.classes,
+            train=Labels(rows[~val], y[~val]),
+            val=Labels(rows[val], y[val]),
+            test=Labels(test, dataset.y[test]),
+            seen=everything,
+            views={"all": View(np.ones(len(test), bool), everything)},
+        )
+
+    def skip(self, method: Method) -> str:
+        """Why a method cannot be run here, or an empty string."""
+        return ""
+'''
+
+
+def write(kind: str, name: str) -> Path:
+    """Writes methods/NAME.py or settings/NAME.py; raises `ValueError` for a bad or taken name."""
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+        raise ValueError(f"{name!r} cannot be a plugin's name; use letters, digits and underscores, e.g. my_idea.")
+    path = ROOT / f"{kind}s" / f"{name}.py"
+    if path.exists():
+        raise ValueError(f"{path} exists already; choose another name.")
+    path.write_text({"method": METHOD, "setting": SETTING}[kind].replace("NAME:", f"{name}:", 1))
+    return path

@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Compares methods for multi-label image recognition with few labels: what is compared, and the command.
+
+    python run_all.py                          the quick suite on embedded data, then the report
+    python run_all.py --settings partial       the full sweep over 10-90 % of the labels
+    python run_all.py list | plan | report     what exists, what would run, tables and report from what has run
+"""
+
+import sys
+
+from benchmark.cli import Suite, main
+
+METHODS = ("zero_shot_clip", "linear_probe", "coop", "dualcoop", "lm_clip")
+
+# A setting named without these parameters is run for all of their values.
+SWEEPS = {"partial": {"known": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}}
+
+# `--settings` absent: every family once, one seed, on data that ships with the suite.
+QUICK = Suite(
+    methods=METHODS,
+    settings=("partial(known=[.1, .5, .9], dataset='pictograms')", "zero_shot", "long_tail"),
+    seeds="0",
+    sweeps=SWEEPS,
+    embedded=True,
+)
+
+# `--settings …` given: the data sets found under --data (else the embedded ones), three seeds.
+FULL = Suite(methods=METHODS, settings=(), seeds="0-2", sweeps=SWEEPS)
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], QUICK, FULL))
