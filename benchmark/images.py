@@ -1,0 +1,121 @@
+"""Images: read, resize, augment, normalise; prefetched by loader processes where real files are decoded."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmark.task import Dataset
+
+STATISTICS = {  # mean, standard deviation of red, green, blue in [0, 1]
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+MAX_LISTED = 20  # broken images named in one message
+
+
+@dataclass(frozen=True)
+class Transform:
+    """From a picture to S × S bytes.
+
+    `squash`: both sides to S, bilinear (DualCoOp, LM-CLIP). `crop`: short side to S, bicubic, then the centre (CLIP).
+    Pillow's filters are antialiased. An augmentation is applied after resizing, as in the official DualCoOp code.
+    """
+
+    image_size: int
+    resize: str = "squash"
+
+    def __call__(self, image: Image.Image, augment: str = "", rng: np.random.Generator | None = None) -> np.ndarray:
+        """(S, S, 3) uint8."""
+        size = self.image_size
+        if self.resize == "squash":
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+        else:
+            width, height = image.size
+            scale = size / min(width, height)
+            shape = (size, int(scale * height)) if width <= height else (int(scale * width), size)
+            image = image.resize(shape, Image.Resampling.BICUBIC)
+            left, top = round((shape[0] - size) / 2), round((shape[1] - size) / 2)
+            image = image.crop((left, top, left + size, top + size))
+        return self.augment(np.asarray(image), augment, rng)
+
+    @staticmethod
+    def augment(pixels: np.ndarray, augment: str, rng: np.random.Generator | None) -> np.ndarray:
+        """Augments resized pixels (S, S, 3) uint8."""
+        if not augment:
+            return pixels
+        from benchmark.augment import augment as apply
+
+        return np.asarray(apply(Image.fromarray(pixels), augment, rng))
+
+
+def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32, standardised per channel."""
+    x = pixels.permute(0, 3, 1, 2).float().div_(255)
+    shape = (1, 3, 1, 1)
+    return x.sub_(torch.tensor(mean, device=x.device).view(shape)).div_(torch.tensor(std, device=x.device).view(shape))
+
+
+class _Reader(torch.utils.data.Dataset):
+    """Reads one image per (row, seed); a broken one becomes a message, so that the parent can list all of them."""
+
+    def __init__(self, dataset: Dataset, transform: Transform, augment: str) -> None:
+        self.open, self.names, self.transform, self.augment = dataset.open, dataset.names, transform, augment
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[np.ndarray | None, str]:
+        row, seed = item
+        try:
+            image = self.open(row).convert("RGB")  # convert decodes; a lazy open alone would not notice a cut file
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return None, f"{self.names[row]}: {error}"
+        return self.transform(image, self.augment, np.random.default_rng(seed) if self.augment else None), ""
+
+
+def _collate(items: list[tuple[np.ndarray | None, str]]) -> tuple[Tensor | None, list[str]]:
+    broken = [message for _, message in items if message]
+    return (None if broken else torch.from_numpy(np.stack([pixels for pixels, _ in items]))), broken
+
+
+def loader_processes(dataset: Dataset, rows: np.ndarray) -> int:
+    """How many processes shall decode: none for rendered images and small numbers, where starting them costs more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8) if len(rows) >= 256 and dataset.sizes[rows].any() else 0
+
+
+def read(
+    dataset: Dataset,
+    batches: Iterable[np.ndarray],
+    transform: Transform,
+    augment: str = "",
+    seeds: Iterable[np.ndarray] | None = None,
+    workers: int = 0,
+) -> Iterator[tuple[Tensor | None, list[str]]]:
+    """For each batch of rows (b,): pixels (b, S, S, 3) uint8 and an empty list, or None and what is broken in it.
+
+    `seeds` (b,) for each batch, one per image, make an augmentation independent of the number of processes.
+    """
+    batches = [np.asarray(rows) for rows in batches]
+    seeds = [np.zeros(len(rows), np.int64) for rows in batches] if seeds is None else list(seeds)
+    items = [
+        list(zip(rows.tolist(), numbers.tolist(), strict=True)) for rows, numbers in zip(batches, seeds, strict=True)
+    ]
+    yield from torch.utils.data.DataLoader(
+        _Reader(dataset, transform, augment),
+        batch_sampler=items,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=False,
+    )
+
+
+def broken_images(messages: list[str]) -> ValueError:
+    """One error that names the broken images, up to 20 of them."""
+    count = f"{len(messages)} or more" if len(messages) >= MAX_LISTED else str(len(messages))
+    return ValueError(
+        f"{count} image(s) cannot be read; replace or restore these files and start the same command again, "
+        "features computed so far are kept:\n  " + "\n  ".join(messages[:MAX_LISTED])
+    )
