@@ -12,6 +12,13 @@ from benchmark.cli import Suite, main
 
 METHODS = ("zero_shot_clip", "linear_probe", "coop", "dualcoop", "lm_clip")
 
+# Where a setting is run: the real data sets that are found under --data, else the ones that ship with the suite.
+DATASETS = {
+    "partial": ("voc2007", "coco2014", "pictograms", "digits"),
+    "zero_shot": ("coco2014", "nus_wide", "pictograms65"),
+    "long_tail": ("voc_mlt", "coco_mlt", "pictograms_lt"),
+}
+
 # A setting named without these parameters is run for all of their values.
 SWEEPS = {"partial": {"known": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}}
 
@@ -20,12 +27,13 @@ QUICK = Suite(
     methods=METHODS,
     settings=("partial(known=[.1, .5, .9], dataset='pictograms')", "zero_shot", "long_tail"),
     seeds="0",
+    datasets=DATASETS,
     sweeps=SWEEPS,
     embedded=True,
 )
 
-# `--settings …` given: the data sets found under --data (else the embedded ones), three seeds.
-FULL = Suite(methods=METHODS, settings=(), seeds="0-2", sweeps=SWEEPS)
+# `--settings …` given: three seeds.
+FULL = Suite(methods=METHODS, settings=(), seeds="0-2", datasets=DATASETS, sweeps=SWEEPS)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], QUICK, FULL))

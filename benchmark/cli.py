@@ -23,6 +23,7 @@ class Suite:
     methods: tuple[str, ...]
     settings: tuple[str, ...]
     seeds: str
+    datasets: dict[str, tuple[str, ...]]  # setting -> the data sets it is run on when they are there
     sweeps: dict[str, dict[str, list]] = field(default_factory=dict)
     embedded: bool = False  # only data that ships with the suite
 
@@ -112,6 +113,7 @@ def _plan_rows(arguments: argparse.Namespace, suite: Suite) -> list:
         methods=tuple(arguments.methods or suite.methods),
         settings=tuple(arguments.settings or suite.settings),
         datasets=tuple(arguments.datasets),
+        candidates=suite.datasets,
         encoders=tuple(arguments.encoders),
         seeds=parse_seeds(arguments.seeds or suite.seeds),
         selection=arguments.selection,

@@ -37,11 +37,10 @@ def execute(job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 
     record["provenance"] = {**provenance.of_this_process(), "plugins": job["plugins"], "start": provenance.now()}
     meter = cost.Meter(device)
     try:
-        with meter:
-            os.environ["LOWLABEL_DATA"] = job["data"]
-            for kind_and_name, path in job["plugins"].items():
-                registry.register_file(kind_and_name.partition(":")[0], path)
-            scores = _run(job, record, store, torch.device(device), meter)
+        os.environ["LOWLABEL_DATA"] = job["data"]
+        for kind_and_name, path in job["plugins"].items():
+            registry.register_file(kind_and_name.partition(":")[0], path)
+        scores = _run(job, record, store, torch.device(device), meter)
         record["status"] = "done"
     except Exception as error:
         text = traceback.format_exc()
@@ -52,7 +51,7 @@ def execute(job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 
             pdb.post_mortem(error.__traceback__)
     finally:
         shutil.rmtree(folder / "scratch", ignore_errors=True)
-    record["cost"].update(meter.readings())
+    record["cost"] = meter.cost(record["cost"].get("trainable_parameters", 0))
     record["provenance"]["end"] = provenance.now()
     store.write(record, scores)
     return record
@@ -65,7 +64,7 @@ def _run(job: dict[str, Any], record: Record, store: Store, device: torch.device
     record["provenance"]["code_digest"] = provenance.code_digest(*names)
 
     # ---- task, encoder, features -------------------------------------------------------------------------------
-    with meter.time("feature_s"):
+    with meter.phase("feature"):
         world = open_world(spec, store.out, device)
     task, method = world.task, world.method
     record["task"] = describe_task(task, store)
@@ -77,7 +76,7 @@ def _run(job: dict[str, Any], record: Record, store: Store, device: torch.device
     run.evaluate, run.keep = selection.evaluate, selection.keep
     if job.get("tensorboard"):
         run.tensorboard = _tensorboard(run.folder, spec)
-    with meter.time("fit_s"):
+    with meter.phase("fit"):
         method.fit(world.clip, world.train, world.val, run)
     selection.restore()
     if run.tensorboard is not None:
@@ -86,7 +85,7 @@ def _run(job: dict[str, Any], record: Record, store: Store, device: torch.device
     record["cost"]["trainable_parameters"] = _trainable_parameters(method)
 
     # ---- predict and score -------------------------------------------------------------------------------------
-    with meter.time("predict_s"):
+    with meter.phase("predict"):
         scores = predict(world, world.test, task.classes)
         val_scores = predict(world, world.val, world.val.classes)
     record["provenance"]["weights_sha256"] = world.clip.weights_sha256

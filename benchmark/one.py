@@ -23,7 +23,7 @@ def find(store: Store, prefix: str) -> Record:
 
 
 def run(out: Path, prefix: str, debug: bool = False, checkpoint: str = "") -> int:
-    """Repeats a run with its output on the terminal; with `checkpoint`, scores checkpoints/NAME.pt of that run instead."""
+    """Repeats a run with its output on the terminal; with `checkpoint`, only scores its checkpoints/NAME.pt."""
     record = find(Store(out), prefix)
     print(f"{record['id']}  {label(record['spec'])}")
     for kind_and_name, path in record["provenance"].get("plugins", {}).items():

@@ -22,7 +22,8 @@ class Axes:
 
     methods: tuple[str, ...]
     settings: tuple[str, ...]
-    datasets: tuple[str, ...] = ()  # () = the setting's real ones that are found under --data, else its embedded ones
+    datasets: tuple[str, ...] = ()  # () = the setting's real candidates that are found under --data, else embedded ones
+    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)  # setting -> data sets
     encoders: tuple[str, ...] = ()  # () = the setting's own, or the pocket encoder for embedded data
     seeds: tuple[int, ...] = (0,)
     selection: str = "last"
@@ -91,19 +92,18 @@ def _settings(axes: Axes) -> list[tuple[str, str, dict[str, Any]]]:
             if "dataset" in parameters:
                 datasets = (parameters.pop("dataset"),)
             else:
-                datasets = axes.datasets or _found_datasets(resolved)
+                datasets = axes.datasets or _found_datasets(resolved, axes.candidates)
             for dataset in datasets:
                 _require(dataset)
                 found.append((resolved, dataset, dict(parameters)))
     return found
 
 
-def _found_datasets(setting: str) -> tuple[str, ...]:
-    """The real data sets of a setting that are there, else its embedded ones."""
-    plugin = registry.load("settings", setting)
-    candidates = getattr(plugin, "DATASETS", (plugin.dataset,))
-    real = tuple(name for name in candidates if not data.embedded(name) and not data.available(name))
-    return real or tuple(name for name in candidates if data.embedded(name))
+def _found_datasets(setting: str, candidates: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The real data sets among a setting's candidates that are there, else the embedded ones."""
+    named = candidates.get(setting) or (registry.load("settings", setting).dataset,)
+    real = tuple(name for name in named if not data.embedded(name) and not data.available(name))
+    return real or tuple(name for name in named if data.embedded(name))
 
 
 def _require(dataset: str) -> None:

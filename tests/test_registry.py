@@ -1,6 +1,7 @@
 """Plugins by name and path, texts to descriptions, run ids."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,6 @@ def idea(tmp_path, monkeypatch) -> str:
     path = tmp_path / "idea.py"
     path.write_text(PLUGIN)
     yield registry.register_file("methods", path)
-    import sys
-
     sys.modules.pop("lowlabel_plugin_methods_idea", None)
 
 
@@ -106,7 +105,10 @@ def test_description_round_trip_through_json(idea):
         registry.rebuild("methods", {**description, "gone": 1})
 
 
-@given(st.dictionaries(st.text(min_size=1), st.integers() | st.floats(allow_nan=False, allow_infinity=False)), st.randoms())
+DESCRIPTIONS = st.dictionaries(st.text(min_size=1), st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+
+
+@given(DESCRIPTIONS, st.randoms())
 def test_run_ids_do_not_depend_on_the_order_of_keys(description, random):
     keys = list(description)
     random.shuffle(keys)
