@@ -55,7 +55,6 @@ from benchmark.task import PRESENT, UNKNOWN, Labels, Method, Task, View, seed_fo
 class Setting:
     """Single positive labels: of every training image one present class is known, and nothing else."""
 
-    DATASETS: ClassVar[tuple[str, ...]] = ("pictograms", "digits")
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     encoder: ClassVar[str] = "RN101/openai@448"  # taken for data sets that are not embedded
 
