@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 from scipy.sparse import csr_array
 
-BLOCK = 250  # resamples at a time: keeps the dense operand of the sparse product in cache
+BLOCK = 100  # resamples at a time: keeps the dense operands in cache
 
 
 @dataclass(frozen=True)
