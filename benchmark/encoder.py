@@ -232,8 +232,9 @@ class Clip:
 
     @cached_property
     def module(self) -> torch.nn.Module:
-        """The open_clip model."""
-        return load_model(self.description).to(self.device)
+        """The open_clip model. Loading leaves torch's random state as it is."""
+        with torch.random.fork_rng(devices=[]):
+            return load_model(self.description).to(self.device)
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -41,16 +41,14 @@ class Transform:
             image = image.resize(shape, Image.Resampling.BICUBIC)
             left, top = round((shape[0] - size) / 2), round((shape[1] - size) / 2)
             image = image.crop((left, top, left + size, top + size))
-        return self.augment(np.asarray(image), augment, rng)
+        return augment_pixels(np.asarray(image), augment, rng) if augment else np.asarray(image)
 
-    @staticmethod
-    def augment(pixels: np.ndarray, augment: str, rng: np.random.Generator | None) -> np.ndarray:
-        """Augments resized pixels (S, S, 3) uint8."""
-        if not augment:
-            return pixels
-        from benchmark.augment import augment as apply
 
-        return np.asarray(apply(Image.fromarray(pixels), augment, rng))
+def augment_pixels(pixels: np.ndarray, augment: str, rng: np.random.Generator) -> np.ndarray:
+    """A training augmentation of resized pixels (S, S, 3) uint8."""
+    from benchmark.augment import augment as apply
+
+    return np.asarray(apply(Image.fromarray(pixels), augment, rng))
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -58,6 +56,9 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     x = pixels.permute(0, 3, 1, 2).float().div_(255)
     shape = (1, 3, 1, 1)
     return x.sub_(torch.tensor(mean, device=x.device).view(shape)).div_(torch.tensor(std, device=x.device).view(shape))
+
+
+PLAIN = -1  # instead of a seed: this image is not augmented
 
 
 class _Reader(torch.utils.data.Dataset):
@@ -72,7 +73,9 @@ class _Reader(torch.utils.data.Dataset):
             image = self.open(row).convert("RGB")  # convert decodes; a lazy open alone would not notice a cut file
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             return None, f"{self.names[row]}: {error}"
-        return self.transform(image, self.augment, np.random.default_rng(seed) if self.augment else None), ""
+        if seed == PLAIN:
+            return self.transform(image), ""
+        return self.transform(image, self.augment, np.random.default_rng(seed)), ""
 
 
 def _collate(items: list[tuple[np.ndarray | None, str]]) -> tuple[Tensor | None, list[str]]:
@@ -96,10 +99,10 @@ def read(
 ) -> Iterator[tuple[Tensor | None, list[str]]]:
     """For each batch of rows (b,): pixels (b, S, S, 3) uint8 and an empty list, or None and what is broken in it.
 
-    `seeds` (b,) for each batch, one per image, make an augmentation independent of the number of processes.
+    `seeds` (b,) for each batch, one per image, or PLAIN, make an augmentation independent of the number of processes.
     """
     batches = [np.asarray(rows) for rows in batches]
-    seeds = [np.zeros(len(rows), np.int64) for rows in batches] if seeds is None else list(seeds)
+    seeds = [np.full(len(rows), PLAIN) for rows in batches] if seeds is None else list(seeds)
     items = [
         list(zip(rows.tolist(), numbers.tolist(), strict=True)) for rows, numbers in zip(batches, seeds, strict=True)
     ]
@@ -108,7 +111,7 @@ def read(
         batch_sampler=items,
         num_workers=workers,
         collate_fn=_collate,
-        pin_memory=False,
+        generator=torch.Generator(),  # its own, so that reading draws nothing from torch's global random state
     )
 
 

@@ -150,6 +150,13 @@ def test_text_equals_the_full_length(checkpoints: dict, name: str) -> None:
     assert clip.scale == pytest.approx(float(clip.module.logit_scale.exp()))
 
 
+def test_loading_leaves_the_random_state_alone(checkpoints: dict) -> None:
+    """A method must draw the same numbers whether the model was loaded before it was seeded or is loaded afterwards."""
+    before = torch.get_rng_state()
+    make(checkpoints, "tiny-RN").module  # noqa: B018
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_nothing_is_loaded_for_width_grid_and_hash(checkpoints: dict) -> None:
     clip = make(checkpoints, "tiny-RN", "@96")
     assert (clip.width, clip.grid) == (24, (3, 3))
@@ -272,7 +279,7 @@ def test_torchscript_archive(checkpoints: dict, tmp_path: Path) -> None:
     model = make(checkpoints, "tiny-ViT").module
     model.attn_mask = model._buffers.pop("attn_mask")  # a constant, as in those archives
     path = tmp_path / "scripted.pt"
-    torch.jit.trace(model, (torch.zeros(1, 3, 64, 64), tokens := torch.ones(1, 77, dtype=torch.int64))).save(path)
+    torch.jit.trace(model, (torch.zeros(1, 3, 64, 64), torch.ones(1, 77, dtype=torch.int64))).save(path)
     assert weights.is_torchscript(path) and not weights.is_torchscript(checkpoints["tiny-ViT"])
     loaded = Clip(parse_encoder(f"tiny-ViT/{path}@96"))
     assert loaded.grid == (6, 6) and type(loaded.module.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"

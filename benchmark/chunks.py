@@ -1,0 +1,168 @@
+"""A large array on disk that is filled chunk by chunk: verified, resumable after a kill, safe between processes.
+
+The folder holds `features.npy` (sparse where nothing was computed), `marks.json` (a checksum for each complete chunk)
+and `lock`. A chunk is marked after its bytes are on the disk, so a kill at any moment loses at most the chunk in work.
+Bytes are written with `pwrite`, never through a memory map: on a full disk that is an error, not a killed process.
+"""
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+CHUNK = 128  # rows under one mark
+
+_verified: dict[Path, dict[int, int]] = {}  # file -> chunk -> checksum that this process has found in the file
+
+
+class ChunkedArray:
+    """`shape` (N, …) of `dtype` in `folder`; `label` names the contents in messages."""
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype, label: str) -> None:
+        self.folder, self.shape, self.dtype, self.label = folder, shape, np.dtype(dtype), label
+        self.path = folder / "features.npy"
+
+    @property
+    def nbytes(self) -> int:
+        """Size when every chunk is computed."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def rows(self, chunk: int) -> np.ndarray:
+        """The rows (≤ 128,) of a chunk."""
+        return np.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, self.shape[0]))
+
+    def map(self) -> np.memmap:
+        """(N, …) read-only memory map; rows of chunks that are missing hold no values."""
+        return np.memmap(self.path, self.dtype, "r", len(self._header), self.shape)
+
+    def missing(self, chunks: list[int]) -> list[int]:
+        """Those of `chunks` without a mark, or whose bytes are not those that were marked (checked once a process)."""
+        marks = self._marks()
+        if not marks or not self.path.is_file():
+            return chunks
+        if self.path.stat().st_size != len(self._header) + self.nbytes:
+            print(f"{self.path} was cut or replaced: what is lost is computed again", file=sys.stderr, flush=True)
+            _verified.pop(self.path, None)
+        verified = _verified.setdefault(self.path, {})
+        with self.path.open("rb") as file:
+            for chunk in chunks:
+                if chunk in marks and verified.get(chunk) != marks[chunk]:
+                    offset, length = self._span(chunk)
+                    file.seek(offset)
+                    verified[chunk] = zlib.crc32(file.read(length))
+        return [chunk for chunk in chunks if chunk not in marks or verified[chunk] != marks[chunk]]
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time fills the array; the kernel frees the lock when its holder is gone."""
+        with self._explained():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = (self.folder / "lock").open("a")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another process computes the {self.label}: waiting for it", file=sys.stderr, flush=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def writer(self, chunks: list[int]) -> Iterator[Callable[[int, np.ndarray], None]]:
+        """A function that stores and marks a chunk's values; call it under the lock.
+
+        The space of all `chunks` is reserved first, so that a full disk shows before the work, not during it.
+        """
+        wanted = sum(self._span(chunk)[1] for chunk in chunks)
+        marks = self._marks()
+        with self._explained(wanted):
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            with self._explained(wanted):
+                reserved = os.fstat(handle).st_blocks * 512 - sum(self._span(chunk)[1] for chunk in marks)
+                if wanted - max(0, reserved) > shutil.disk_usage(self.folder).free:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.pwrite(handle, self._header, 0)
+                os.ftruncate(handle, len(self._header) + self.nbytes)
+                for chunk in chunks:
+                    os.posix_fallocate(handle, *self._span(chunk))
+
+            def store(chunk: int, values: np.ndarray) -> None:
+                with self._explained(wanted):
+                    marks[chunk] = self._store(handle, chunk, values)
+                    replace(self.folder / "marks.json", json.dumps(marks).encode())
+                _verified.setdefault(self.path, {})[chunk] = marks[chunk]
+
+            yield store
+        finally:
+            os.close(handle)
+
+    @cached_property
+    def _header(self) -> bytes:
+        buffer = io.BytesIO()
+        form = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(buffer, form)
+        return buffer.getvalue()
+
+    def _span(self, chunk: int) -> tuple[int, int]:
+        """Offset and length in bytes."""
+        item = self.nbytes // max(1, self.shape[0])
+        return len(self._header) + chunk * CHUNK * item, len(self.rows(chunk)) * item
+
+    def _marks(self) -> dict[int, int]:
+        """Chunk -> checksum. A lost or damaged file means that nothing is known to be complete."""
+        try:
+            return {int(chunk): value for chunk, value in json.loads((self.folder / "marks.json").read_text()).items()}
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            return {}
+
+    def _store(self, handle: int, chunk: int, values: np.ndarray) -> int:
+        data = memoryview(np.ascontiguousarray(values, self.dtype)).cast("B")
+        offset, length = self._span(chunk)
+        assert len(data) == length, "values of another shape"
+        written = 0
+        while written < length:
+            written += os.pwrite(handle, data[written:], offset + written)
+        os.fsync(handle)
+        return zlib.crc32(data)
+
+    @contextlib.contextmanager
+    def _explained(self, wanted: int = 0) -> Iterator[None]:
+        """Turns the file system's refusals into a sentence for the user."""
+        try:
+            yield
+        except OSError as error:
+            root = self.folder.parent
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise ValueError(
+                    f"cannot write features below {root}: {error.strerror}; choose another folder with --out"
+                ) from error
+            existing = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+            raise ValueError(
+                f"the {self.label} need {size(wanted)}, {size(shutil.disk_usage(existing).free)} free at {root}; "
+                "make room there or choose a folder on another disk with --out"
+            ) from error
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Writes a small file as a whole or not at all."""
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def size(number: float) -> str:
+    """Bytes for people."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"
