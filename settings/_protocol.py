@@ -35,9 +35,10 @@ def resolve(setting: Any) -> None:
             setattr(setting, name, "")
         elif value == "":  # left over from another data set
             setattr(setting, name, type(setting).__dataclass_fields__[name].default)
-    setting.known = float(setting.known)
-    if not 0 < setting.known <= 1:
-        raise ValueError(f"known={setting.known} is not a fraction of the labels in (0, 1], e.g. known=0.1")
+    if hasattr(setting, "known"):
+        setting.known = float(setting.known)
+        if not 0 < setting.known <= 1:
+            raise ValueError(f"known={setting.known} is not a fraction of the labels in (0, 1], e.g. known=0.1")
     setting.val_fraction = float(setting.val_fraction)
     if not 0 <= setting.val_fraction < 1:
         raise ValueError(f"val_fraction={setting.val_fraction} is not a fraction of the training images in [0, 1)")

@@ -43,15 +43,16 @@ class Setting:
         dataset = data.load(self.dataset)
         train, test = dataset.splits["train"], dataset.splits["test"]
         y, test_y = dataset.y[train], dataset.y[test]
-        known = known_mask("nested", *y.shape, self.known, self.dataset, seed)
-        val = held_out_sparing(y, self.val_fraction, self.dataset, seed)
-        train_labels, val_labels = split(train, hide(y, known), val)
+        masked = hide(y, known_mask("nested", *y.shape, self.known, self.dataset, seed))
+        val = held_out_sparing(masked, self.val_fraction, self.dataset, seed)
+        train_labels, val_labels = split(train, masked, val)
         groups = frequency_groups((y == PRESENT).sum(axis=0))
         counts = (test_y == PRESENT).sum(axis=1)
         rows, columns = np.ones(len(test), bool), np.ones(y.shape[1], bool)
         views = {"all": View(rows, columns)}
         views |= {name: View(rows, group) for name, group in groups.items() if group.any()}
-        views |= {"single": View(counts == 1, columns), "multi": View(counts > 1, columns)}
+        sizes = {"single": counts == 1, "multi": counts > 1}
+        views |= {name: View(chosen, columns) for name, chosen in sizes.items() if chosen.any()}
         notes = {**dataset.notes, "images held out for validation": int(val.sum())}
         return Task(
             dataset=dataclasses.replace(dataset, notes=notes),
@@ -79,8 +80,8 @@ def frequency_groups(positives: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def held_out_sparing(y: np.ndarray, fraction: float, dataset: str, seed: int) -> np.ndarray:
-    """(n,) bool: a random `fraction` of the images (n, C) for validation, passing over an image that would leave one of
-    its classes with fewer than half of its training positives (so at least one stays, and a tail stays a tail)."""
+    """(n,) bool: a random `fraction` of the images for validation, from their known labels y (n, C), passing over an
+    image that would leave one of its classes with fewer than half of its positives, so at least one stays in train."""
     chosen = np.zeros(len(y), dtype=bool)
     positive = y == PRESENT
     spare = positive.sum(axis=0) // 2  # (C,) how many positives each class may still give away

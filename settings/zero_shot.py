@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark import data
-from benchmark.task import PRESENT, UNKNOWN, Dataset, Labels, Method, Task, View
-from settings._masks import held_out, hide, known_mask, split
+from benchmark.task import PRESENT, Dataset, Labels, Method, Task, View
+from settings._masks import held_out, hide, split
 from settings._protocol import resolve
 
 
@@ -35,7 +35,6 @@ class Setting:
     train_images: str = ""
     test_images: str = "all"  # COCO: "all" of val2014, or "sample": the 2,729 / 6,392 images of the published tables
     val_fraction: float = 0.1  # training images held out to choose epochs and thresholds (seen classes only)
-    known: float = 1.0  # fraction of the seen labels that is known, nested masks as in `partial`
     preset: str = ""  # "clean", "paper" or "": the preset that these fields amount to
 
     def __post_init__(self) -> None:
@@ -49,20 +48,18 @@ class Setting:
         """The task of this seed; columns are seen and unseen classes in the order of the data set."""
         options = {"samples": True} if self.test_images == "sample" else {}
         dataset = data.load(self.dataset, **options)
-        seen_names, unseen_names = data.module(self.dataset).zero_shot_split(dataset)
+        seen_names, unseen_names = seen_and_unseen(self.dataset, dataset)
         seen, unseen = _member(dataset, seen_names), _member(dataset, unseen_names)
         columns = np.flatnonzero(seen | unseen)
         train = dataset.splits["train"]
         labels = dataset.y[train][:, columns]
-        # Masks and validation images are drawn before images are dropped, so the variants agree on what they share.
-        known = known_mask("nested", len(train), len(columns), self.known, self.dataset, seed)
-        masked = hide(labels, known)
-        masked[:, ~seen[columns]] = UNKNOWN
+        masked = hide(labels, np.broadcast_to(seen[columns], labels.shape))
+        # Validation images are drawn before images are dropped, so that the variants agree on what they share.
         val = held_out(len(train), self.val_fraction, self.dataset, seed)
         unusable, kept = self._kept(labels, seen[columns])
         train_labels, val_labels = split(train[kept], masked[kept], val[kept])
         test, views = self._test(dataset, columns, unseen[columns])
-        notes = {**dataset.notes, "left out of train": unusable, "test images": f"{self.test_images or 'all'}: {len(test)}"}
+        notes = {**dataset.notes, "left out of train": unusable, "test images": self.test_images or "all"}
         return Task(
             dataset=dataclasses.replace(dataset, notes=notes),
             classes=tuple(dataset.classes[i] for i in columns),
@@ -102,9 +99,19 @@ class Setting:
 
     def skip(self, method: Method) -> str:
         """A method with one output per training class has nothing to say about an unseen one."""
-        if not hasattr(data.module(self.dataset), "zero_shot_split"):
+        module = data.module(self.dataset)
+        if not hasattr(module, "UNSEEN") and not hasattr(module, "zero_shot_split"):
             return f"no unseen classes: {self.dataset} has no seen/unseen split"
         return "" if method.open_vocabulary else "closed vocabulary: it cannot score classes that it saw no label for"
+
+
+def seen_and_unseen(name: str, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Raw names. The module of a data set says them by `zero_shot_split(dataset)`, or by a constant UNSEEN when all
+    other classes are seen."""
+    module = data.module(name)
+    if hasattr(module, "zero_shot_split"):
+        return module.zero_shot_split(dataset)
+    return tuple(raw for raw in dataset.raw_classes if raw not in module.UNSEEN), module.UNSEEN
 
 
 def _member(dataset: Dataset, names: tuple[str, ...]) -> np.ndarray:
@@ -124,6 +131,5 @@ EXPLANATIONS = {
     "published tables, 'all' is everything in val2014 that shows one of the classes; the two cannot be compared.",
     "val_fraction": "The first run held out the fraction {a} of the training images for validation, the second {b}; a "
     "larger fraction leaves fewer images to learn from, and without any nothing can be chosen on val.",
-    "known": "The first run knew the fraction {a} of the seen training labels, the second {b}.",
     "preset": "The protocols are {a} and {b}: the fields that make the difference are listed beside this line.",
 }
