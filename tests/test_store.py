@@ -143,8 +143,9 @@ def test_a_claim_has_one_holder_and_dies_with_it(tmp_path):
     store = Store(tmp_path)
     with store.claim(ID) as mine, store.claim(ID) as second:
         assert mine and not second
-    code = f"import benchmark.store as s, time\nwith s.Store({str(tmp_path)!r}).claim({ID!r}): print(flush=True), time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    hold = "import sys, time, benchmark.store as s\n"
+    hold += "with s.Store(sys.argv[1]).claim(sys.argv[2]): print(flush=True), time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path), ID], stdout=subprocess.PIPE)
     process.stdout.readline()
     with store.claim(ID) as mine:
         assert not mine

@@ -1,0 +1,69 @@
+"""What a run cost: seconds of its phases, peak memory, and the device it had to share."""
+
+import contextlib
+import os
+import platform
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Meter:
+    """`with meter.phase("fit"): …` adds up seconds; peaks count from the creation of the meter.
+
+    One child serves many runs, so the peaks of the runs before are forgotten here, as far as the system lets us.
+    """
+
+    def __init__(self, device: torch.device | str) -> None:
+        self.device = torch.device(device)
+        self.seconds = {"feature": 0.0, "fit": 0.0, "predict": 0.0}
+        with contextlib.suppress(OSError):  # Linux; elsewhere the peak is that of the process
+            Path("/proc/self/clear_refs").write_text("5")
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Counts the seconds of the block as `name`: "feature", "fit" or "predict"; waits for the GPU to finish."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.seconds[name] += time.perf_counter() - start
+
+    def cost(self, trainable_parameters: int = 0) -> dict[str, Any]:
+        """The `cost` of a record. MB are 10⁶ bytes; `peak_gpu_mb` is 0 without a GPU."""
+        on_gpu = self.device.type == "cuda"
+        return {
+            **{f"{name}_s": round(seconds, 4) for name, seconds in self.seconds.items()},
+            "peak_ram_mb": round(peak_ram_bytes() / 1e6, 1),
+            "peak_gpu_mb": round(torch.cuda.max_memory_allocated(self.device) / 1e6, 1) if on_gpu else 0.0,
+            "trainable_parameters": trainable_parameters,
+            "device": torch.cuda.get_device_name(self.device) if on_gpu else processor_name(),
+            "threads": torch.get_num_threads(),
+            "shared_by": int(os.environ.get("LOWLABEL_SHARED_BY", "1")),  # set by the scheduler, see devices.Slot
+        }
+
+
+def peak_ram_bytes() -> int:
+    """The most memory this process held at once since the last reset."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def processor_name() -> str:
+    """The model of the CPU, as exactly as the system tells."""
+    information = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*:\s*(.+)", information.read_text()) if information.exists() else None
+    return model[1].strip() if model else platform.processor() or platform.machine()

@@ -1,0 +1,120 @@
+"""What a sweep is doing: a live view on a terminal, else one plain line for each run that ended."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.store import encoder_label
+
+COLOURS = {"done": "green", "failed": "red", "crashed": "red", "timeout": "yellow", "unwritten": "red"}
+
+
+class Progress:
+    """Reads the events that supervisors leave in the folder of their sweep, and shows them."""
+
+    def __init__(
+        self, todo: Sequence[dict[str, Any]], total: int, slots: int, folder: Path, console: Any = None
+    ) -> None:
+        self.todo = {job["id"]: job for job in todo}
+        self.total, self.slots, self.folder = total, slots, folder
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.offsets: dict[Path, int] = {}
+        self.running: dict[tuple[str, str], tuple[str, float]] = {}  # (host, slot) -> (id, since)
+        self.counts: Counter[str] = Counter()
+        self.seen: dict[str, float] = {}  # id -> seconds it took
+        self.live: Live | None = None
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._view, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type | None, exception: BaseException | None, trace: TracebackType | None) -> None:
+        self.update()
+        if self.live is not None:
+            self.live.stop()
+
+    @property
+    def ended(self) -> int:
+        return len(self.seen)
+
+    def say(self, text: str) -> None:
+        self.console.print(Text(text))
+
+    def update(self) -> None:
+        """Shows what happened since the last call."""
+        for path in sorted(self.folder.glob("*.jsonl")):
+            with path.open("rb") as file:
+                file.seek(self.offsets.get(path, 0))
+                for line in file:
+                    if line.endswith(b"\n"):  # else it is being written: read it next time
+                        self.offsets[path] = self.offsets.get(path, 0) + len(line)
+                        self._event(json.loads(line))
+
+    def _event(self, event: dict[str, Any]) -> None:
+        place, id, status = (event["host"], event["slot"]), event["id"], event["status"]
+        if status == "started":
+            self.running[place] = (id, time.monotonic())
+            if event["attempt"] > 1:
+                self.say(f"crashed once, tried again: {label(self.todo[id])}")
+            return
+        self.running.pop(place, None)
+        if id in self.seen:
+            return
+        self.seen[id] = event["seconds"]
+        self.counts[status] += 1
+        if self.live is None or status != "done":
+            reason = f": {event['message']}" if event["message"] else ""
+            line = f"{status} {label(self.todo[id])} in {event['seconds']:.1f} s{reason}"
+            self.console.print(Text(f"{self.headline()} | {line}", style=COLOURS[status] if self.live else ""))
+
+    def headline(self) -> str:
+        """ "[37/120] 2 failed, 1 h 10 min to go"."""
+        bad = sum(number for status, number in self.counts.items() if status != "done")
+        done = self.total - len(self.todo) + len(self.seen)
+        parts = [f"{bad} failed"] * bool(bad) + [f"{duration(self.seconds_to_go())} to go"] * (done < self.total)
+        return f"[{done}/{self.total}] {', '.join(parts)}".strip()
+
+    def seconds_to_go(self) -> float:
+        """From the estimates, corrected by how wrong they were so far, over the slots that there is work for."""
+        left = [job for id, job in self.todo.items() if id not in self.seen]
+        expected = sum(self.todo[id]["seconds"] for id in self.seen)
+        taken = sum(self.seen.values())
+        remaining = sum(job["seconds"] for job in left)
+        remaining *= taken / expected if expected and taken else 1.0
+        return remaining / max(1, min(self.slots, len(left)))
+
+    def _view(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for (host, slot), (id, since) in sorted(self.running.items()):
+            table.add_row(host, slot, label(self.todo[id]), duration(time.monotonic() - since))
+        bar = ProgressBar(total=self.total, completed=self.total - len(self.todo) + len(self.seen), width=60)
+        return Group(bar, Text(self.headline(), style="bold"), table)
+
+
+def label(job: dict[str, Any]) -> str:
+    """ "0123456789ab coop partial pictograms known=0.1 RN50/openai@224 seed 0"."""
+    spec = job["description"]
+    setting = spec["setting"]
+    known = f"known={setting['known']}" if "known" in setting else ""
+    parts = [job["id"], spec["method"]["name"], setting["name"], setting.get("dataset", ""), known]
+    return " ".join(filter(None, [*parts, encoder_label(spec["encoder"]), f"seed {spec['seed']}"]))
+
+
+def duration(seconds: float) -> str:
+    """ "1 h 10 min", "3 min 20 s", "12 s"."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
