@@ -1,0 +1,225 @@
+"""Records of one or several result folders, arranged as they are compared.
+
+A *group* is what one table shows: setting family, data set, encoder and protocol. Its *levels* are the swept label
+rates (a single `None` where nothing is swept), its *lines* are methods under one selection of the epoch.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.store import Record, Store
+
+SWEPT = "known"  # the setting parameter whose values become columns
+FAMILIES_WITH_VIEWS = ("zero_shot", "long_tail")  # their columns are views, so a swept rate makes several tables
+SELECTIONS = {"last": "last epoch", "val": "epoch chosen on val", "oracle": "epoch chosen on test (oracle)"}
+LONGEST_LABEL = 60
+
+
+@dataclass
+class Entry:
+    """One planned or recorded run. `state`: done, stale (done, but by older code), failed, todo or n/a."""
+
+    id: str
+    spec: dict[str, Any]
+    state: str
+    reason: str = ""
+    record: Record | None = None
+    store: Store | None = None
+    method: str = ""  # label
+    has_scores: bool = False
+
+    @property
+    def usable(self) -> bool:
+        return self.record is not None and self.record["status"] == "done"
+
+    def average_precision(self) -> np.ndarray:
+        """(C,) percent, nan where a class has no positive test image."""
+        return np.array([np.nan if v is None else v for v in self.record["per_class"].get("AP", [])], float)
+
+    def value(self, slice_name: str, metric: str = "mAP") -> float:
+        """A metric of a view, or the mAP of a class group; nan where the record does not have it."""
+        views, groups = self.record["metrics"], self.record["task"].get("groups", {})
+        if slice_name in views:
+            found = views[slice_name].get(metric)
+        elif slice_name in groups and metric == "mAP":
+            chosen = self.average_precision()[list(groups[slice_name])]
+            found = np.nanmean(chosen) if np.isfinite(chosen).any() else None
+        else:
+            found = None
+        return float("nan") if found is None else float(found)
+
+
+@dataclass
+class Group:
+    """One table's worth of runs. `runs[line, level][seed]` is an entry; a line is (selection, method label)."""
+
+    family: str
+    dataset: str
+    encoder: str
+    protocol: str  # parameters that tell this group from others of the same family, data set and encoder, or ""
+    setting: dict[str, Any]
+    runs: dict[tuple[tuple[str, str], Any], dict[int, Entry]] = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def name(self) -> str:
+        return slug(" ".join(filter(None, [self.family, self.dataset, self.encoder, self.protocol])))
+
+    @property
+    def title(self) -> str:
+        return ", ".join(filter(None, [self.dataset, self.encoder, self.protocol]))
+
+    @property
+    def levels(self) -> list[Any]:
+        return sorted({level for _, level in self.runs}, key=lambda v: -1 if v is None else v)
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """(selection, method), honest selections before the oracle."""
+        order = list(SELECTIONS)
+        found = {line for line, _ in self.runs}
+        return sorted(found, key=lambda line: (order.index(line[0]) if line[0] in order else len(order), line[1]))
+
+    def entries(self, line: tuple[str, str], level: Any) -> dict[int, Entry]:
+        return self.runs.get((line, level), {})
+
+    def done(self, line: tuple[str, str], level: Any) -> dict[int, Entry]:
+        return {seed: entry for seed, entry in self.entries(line, level).items() if entry.usable}
+
+    def usable(self) -> list[Entry]:
+        return [entry for seeds in self.runs.values() for entry in seeds.values() if entry.usable]
+
+    @property
+    def headline(self) -> str:
+        """Name of the first view."""
+        return next((next(iter(e.record["metrics"])) for e in self.usable() if e.record["metrics"]), "all")
+
+
+def collect(outs: list[Path], plan: list[dict] | None = None) -> list[Entry]:
+    """Every run that the folders or the plan know, each id once; a done record wins over a failed one."""
+    entries: dict[str, Entry] = {}
+    for out in outs:
+        store = Store(out)
+        for record in store.records():
+            done = record["status"] == "done"
+            known = entries.get(record["id"])
+            if known is None or (done and not known.usable):
+                entry = Entry(record["id"], record["spec"], "done" if done else "failed", record=record, store=store)
+                entry.reason = "" if done else failure(record)
+                entry.has_scores = done and _has_scores(store, record)
+                entries[record["id"]] = entry
+    for row in plan or []:
+        entry = entries.get(row["id"])
+        if entry is None:
+            entries[row["id"]] = Entry(row["id"], row["spec"], row["state"], row.get("reason", ""))
+        elif row["state"] == "stale" and entry.usable:
+            entry.state, entry.reason = "stale", "the code has changed since; run again with --fresh stale"
+    result = sorted(entries.values(), key=lambda e: e.id)
+    label_methods(result)
+    return result
+
+
+def _has_scores(store: Store, record: Record) -> bool:
+    truth = store.out / "tasks" / f"{record['task'].get('fingerprint')}.npz"
+    return truth.is_file() and (store.folder(record["id"]) / "scores.npy").is_file()
+
+
+def failure(record: Record) -> str:
+    """ "failed: ValueError: …" in one line."""
+    error = record["error"]
+    text = ": ".join(str(part) for part in (record["status"], error.get("type"), error.get("message")) if part)
+    return " ".join(text.split())
+
+
+def label_methods(entries: list[Entry]) -> None:
+    """Labels a method by its name and the parameters in which its runs differ: `coop(context_length=4)`.
+
+    A preset that goes with the encoder (the small ones have their own) makes no difference that a reader must see.
+    """
+    by_name = defaultdict(list)
+    for entry in entries:
+        by_name[entry.spec["method"]["name"]].append(entry)
+    for name, members in by_name.items():
+        presets = defaultdict(set)
+        for entry in members:
+            presets[encoder_label(entry.spec["encoder"])].add(entry.spec["method"].get("preset", ""))
+        mixed = any(len(found) > 1 for found in presets.values())
+        values = defaultdict(lambda: defaultdict(set))  # preset -> parameter -> values
+        for entry in members:
+            for parameter, value in entry.spec["method"].items():
+                values["" if mixed else entry.spec["method"].get("preset", "")][parameter].add(repr(value))
+        for entry in members:
+            spread = values["" if mixed else entry.spec["method"].get("preset", "")]
+            shown = [f"{k}={v}" for k, v in entry.spec["method"].items() if len(spread[k]) > 1]
+            entry.method = f"{name}({', '.join(shown)})" if shown else name
+    _shorten(entries)
+
+
+def _shorten(entries: list[Entry]) -> None:
+    """Cuts labels that no table could hold, and keeps them distinct."""
+    short: dict[str, str] = {}
+    for label in sorted({entry.method for entry in entries}):
+        text = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+        taken = set(short.values())
+        number = 2
+        while text in taken:
+            text = f"{label[: LONGEST_LABEL - 5]}… #{number}"
+            number += 1
+        short[label] = text
+    for entry in entries:
+        entry.method = short[entry.method]
+
+
+def encoder_label(encoder: dict[str, Any]) -> str:
+    """The encoder as one writes it on the command line."""
+    name, weights = str(encoder.get("name", "")), str(encoder.get("weights") or "")
+    text = name if not weights or name.startswith("pocket") else f"{name}/{weights[:20]}"
+    if encoder.get("image_size") and not name.startswith("pocket"):
+        text += f"@{encoder['image_size']}"
+    return (
+        text
+        + ("+crop" if encoder.get("resize") == "crop" else "")
+        + ("+imagenet" if encoder.get("statistics") == "imagenet" else "")
+    )
+
+
+def arrange(entries: list[Entry]) -> list[Group]:
+    """Entries by family, data set, encoder and protocol, in a stable order."""
+    variants = defaultdict(lambda: defaultdict(set))  # (family, data set, encoder) -> parameter -> values
+    keyed = []
+    for entry in entries:
+        setting = entry.spec["setting"]
+        level = setting.get(SWEPT) if setting["name"] not in FAMILIES_WITH_VIEWS else None
+        in_the_key = {"name", "dataset", *([SWEPT] if level is not None else [])}
+        rest = {k: v for k, v in setting.items() if k not in in_the_key}
+        family = (setting["name"], str(setting.get("dataset", "")), encoder_label(entry.spec["encoder"]))
+        for parameter, value in rest.items():
+            variants[family][parameter].add(repr(value))
+        keyed.append((entry, family, rest, level))
+    groups: dict[tuple, Group] = {}
+    for entry, family, rest, level in keyed:
+        differing = {k: v for k, v in rest.items() if len(variants[family][k]) > 1}
+        protocol = _protocol(differing)
+        key = (*family, tuple(sorted((k, repr(v)) for k, v in differing.items())))
+        group = groups.setdefault(key, Group(*family, protocol, entry.spec["setting"]))
+        group.runs[(entry.spec["selection"], entry.method), level][entry.spec["seed"]] = entry
+    order = {"partial": 0, "zero_shot": 1, "long_tail": 2}
+    return [groups[key] for key in sorted(groups, key=lambda k: (order.get(k[0], 9), k[0], k[1], k[2], k[3]))]
+
+
+def _protocol(differing: dict[str, Any]) -> str:
+    """A preset's name stands for the parameters that it fixes."""
+    if differing.get("preset"):
+        kept = {k: v for k, v in differing.items() if k == SWEPT}
+        return ", ".join([f"{differing['preset']} protocol", *(f"{k}={v}" for k, v in kept.items())])
+    text = ", ".join(f"{k}={v}" for k, v in differing.items() if v != "")
+    return text if len(text) <= 2 * LONGEST_LABEL else text[: 2 * LONGEST_LABEL] + "…"
+
+
+def slug(text: str) -> str:
+    """A file name: letters, digits, dots and dashes, at most 80 characters."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "_" for c in text)
+    return "_".join(filter(None, kept.split("_"))).strip(".")[:80] or "table"
