@@ -1,0 +1,144 @@
+"""Linear probe on frozen CLIP features: masked multi-label logistic regression, or a linear layer on the regions."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.metrics import average_precision
+from benchmark.task import ABSENT, PRESENT, UNKNOWN, Part, Run
+from methods import _dense_probe
+from methods._logistic_regression import LogisticRegression
+
+COARSE = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)  # log10 C (Radford et al. 2021, appendix A.3)
+STEPS = (1.0, 0.5, 0.25, 0.125)  # decades: the bracket around the best is halved down to 8 steps a decade
+SWEEP_ITERATIONS, ITERATIONS = 100, 1000
+WITHOUT_VALIDATION = 0.316  # the C of CLIP's README
+
+
+@dataclass
+class Method:
+    """Logistic regression of methods.md §5.2 on global features (B, D), float64, one C for all classes.
+
+    `C` 0 means: choose it by the masked mAP of the validation part, then fit train and validation part together
+    (0.316 where no validation label is known). Candidates of the sweep get at most 100 iterations from the neighbour's
+    solution, the final fit 1,000. Features are standardised on the images that are fitted (`standardize`). `unknown`
+    "negative" takes unknown labels as negatives; `balanced` weighs positives by n₋ / n₊. A class without a known
+    positive or negative scores a constant; `constant_classes` in the history counts them.
+
+    `dense` trains one linear layer on the regions instead, as PositiveCoOp's baseline does: see `_dense_probe`, whose
+    hyper-parameters are the last three fields.
+    """
+
+    C: float = 0.0
+    unknown: str = "ignore"
+    balanced: bool = False
+    standardize: bool = True
+    dense: bool = False
+    epochs: int = 50
+    batch_size: int = 32
+    learning_rate: float = 0.001
+
+    open_vocabulary: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.unknown not in ("ignore", "negative"):
+            raise ValueError(f'unknown={self.unknown!r} should be "ignore" or "negative"')
+
+    @property
+    def needs(self) -> str:
+        """The only method whose input depends on a parameter."""
+        return "regions" if self.dense else "global"
+
+    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+        """Chooses C, then fits everything that is labelled."""
+        self.classes = train.classes
+        if self.dense:
+            _dense_probe.fit(self, clip.width, train, run)
+            return
+        log_c = float(np.log10(self.C)) if self.C else self._choose(clip, train, val, run)
+        run.chosen["C"] = 10**log_c
+        x, y = torch.cat([train.x, val.x]), np.concatenate([train.y, val.y])
+        self._solve(self._prepare(x, y), log_c, None, ITERATIONS)
+        run.log(log10_C=log_c, constant_classes=self.constant)
+
+    def _choose(self, clip: Any, train: Part, val: Part, run: Run) -> float:
+        """log10 of the C with the best masked mAP on the validation part; the smallest of equally good ones."""
+        if not (val.y == PRESENT).any():
+            return float(np.log10(WITHOUT_VALIDATION))
+        problem = self._prepare(train.x, train.y)
+        found: dict[float, tuple[float, Tensor]] = {}  # log10 C -> (mAP, solution)
+
+        def look_at(log_c: float) -> None:
+            if log_c in found or not COARSE[0] <= log_c <= COARSE[-1]:
+                return
+            near = min(found, key=lambda other: abs(other - log_c), default=None)
+            solution = self._solve(problem, log_c, None if near is None else found[near][1], SWEEP_ITERATIONS)
+            scores = self.predict(clip, val.x, val.classes).cpu().numpy()
+            score = 100 * float(np.nanmean(average_precision(val.y, scores)))
+            found[log_c] = score, solution
+            run.log(**{"log10_C": log_c, "val/mAP": score})
+
+        def best() -> float:
+            return max(sorted(found), key=lambda log_c: found[log_c][0])
+
+        for log_c in COARSE:
+            look_at(log_c)
+        for step in STEPS:
+            peak = best()
+            look_at(peak - step)
+            look_at(peak + step)
+        run.trials = len(found)
+        return best()
+
+    def _prepare(self, x: Tensor, y: np.ndarray) -> LogisticRegression | None:
+        """Sets statistics of x (n, D) and the constant classes' bias; the problem of the others, None without any."""
+        x = x.double()
+        self.mean = x.mean(0) if self.standardize else torch.zeros_like(x[0])
+        spread = x.std(0, correction=0) if self.standardize else torch.ones_like(x[0])
+        self.spread = torch.where(spread > 0, spread, 1.0)
+        y = torch.from_numpy(y).to(x.device)
+        if self.unknown == "negative":
+            y = torch.where(y == UNKNOWN, ABSENT, y)
+        positives, negatives = (y == PRESENT).sum(0), (y == ABSENT).sum(0)
+        self.fitted = (positives > 0) & (negatives > 0)
+        self.constant = int((~self.fitted).sum())
+        overall = (positives.sum() / (y != UNKNOWN).sum().clamp(min=1)).double().clamp(1e-6, 1 - 1e-6)
+        self.weight = x.new_zeros(len(positives), x.shape[1])
+        self.bias = torch.logit((positives + overall) / (positives + negatives + 1))  # the rate, shrunk to the overall
+        if not self.fitted.any():
+            return None
+        y, ratio = y[:, self.fitted], (negatives / positives)[self.fitted]
+        cells = (y != UNKNOWN).double()
+        if self.balanced:
+            cells = torch.where(y == PRESENT, ratio, cells)
+        return LogisticRegression((x - self.mean) / self.spread, y, cells)
+
+    def _solve(
+        self, problem: LogisticRegression | None, log_c: float, start: Tensor | None, most: int
+    ) -> Tensor | None:
+        """Sets weight and bias, for features that are not standardised; returns the solution to start others from."""
+        if problem is None:
+            return None
+        solution = problem.solve(10**log_c, start, most)
+        weight = solution[:, :-1] / self.spread
+        self.weight[self.fitted] = weight
+        self.bias[self.fitted] = solution[:, -1] - weight @ self.mean
+        return solution
+
+    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+        """Logits (B, len(classes)) of x (B, D), or (B, R, D) when dense."""
+        columns = [self.classes.index(name) for name in classes]
+        if self.dense:
+            return _dense_probe.logits(x, self.weight, self.bias)[:, columns]
+        return (x.double() @ self.weight.T + self.bias)[:, columns].float()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was learned: weight (C, D), bias (C,); twice the rows when dense."""
+        return {"weight": self.weight, "bias": self.bias}
+
+    def load_state_dict(self, clip: Any, state: dict[str, Tensor]) -> None:
+        """The inverse; the classes are those of the last fit."""
+        self.weight, self.bias = state["weight"].to(clip.device), state["bias"].to(clip.device)
