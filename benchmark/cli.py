@@ -25,7 +25,6 @@ class Suite:
     seeds: str
     datasets: dict[str, tuple[str, ...]]  # setting -> the data sets it is run on when they are there
     sweeps: dict[str, dict[str, list]] = field(default_factory=dict)
-    embedded: bool = False  # only data that ships with the suite
 
 
 def main(argv: list[str], quick: Suite, full: Suite) -> int:
@@ -107,8 +106,6 @@ def _plan_rows(arguments: argparse.Namespace, suite: Suite) -> list:
     from benchmark.schedule import shard
     from benchmark.store import Store
 
-    if suite.embedded and not arguments.datasets:
-        os.environ["LOWLABEL_DATA"] = os.devnull  # no real data set is found there
     axes = Axes(
         methods=tuple(arguments.methods or suite.methods),
         settings=tuple(arguments.settings or suite.settings),
