@@ -153,7 +153,7 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> Non
             sweep.tell(slot=worker.slot.name, id=job["id"], status="unwritten", seconds=seconds, message=message)
             return
     record = store.read(job["id"])
-    message = f"{record['error'].get('type', '')}: {record['error'].get('message', '')}" if record["error"] else ""
+    message = ": ".join(filter(None, [record["error"].get("type"), record["error"].get("message")]))
     sweep.tell(slot=worker.slot.name, id=job["id"], status=record["status"], seconds=seconds, message=message)
 
 
