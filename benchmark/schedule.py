@@ -262,7 +262,7 @@ def _spread(sweep: Sweep, count: int, address: str, progress: Progress, problems
                 problems.append(problem)
                 return
             progress.say(f"supervisors are started again after {type(problem).__name__}: {problem}".splitlines()[0])
-            time.sleep(5 * TICK * restarts)
+            time.sleep(TICK * 2**restarts)
         finally:
             if sweep.backend == "loky":
                 get_reusable_executor().shutdown(wait=True, kill_workers=True)

@@ -127,13 +127,13 @@ def test_a_segmentation_fault_is_tried_again_and_leaves_its_stack(tmp_path, leas
 
 def test_kills_at_random_moments_lose_nothing(tmp_path, leases):
     """20 rounds of SIGKILL to the main process, a supervisor or a child; every main process is started again."""
-    rng, out, number = random.Random(0), tmp_path / "out", 300
+    rng, out, number = random.Random(0), tmp_path / "out", 200
     victims = ["main"] * 6 + ["supervisor"] * 7 + ["child"] * 7
     rng.shuffle(victims)
     main = start(out, "loky", number, 0.05)
     for victim in victims:
         wait_for(lambda: find(leases, "benchmark.child"))
-        time.sleep(rng.uniform(0.02, 0.4))
+        time.sleep(rng.uniform(0.02, 0.25))
         assert main.poll() is None, f"the sweep ended before all rounds: {main.stdout.read()}"
         if victim == "main":
             main.kill()
