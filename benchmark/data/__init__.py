@@ -39,15 +39,16 @@ def embedded(name: str) -> bool:
     return module(name).EMBEDDED
 
 
-def available(name: str) -> str:
+def available(name: str, folder: Path | None = None) -> str:
     """"" when the data set can be loaded, else one sentence that says which files are missing and how to get them."""
     from benchmark.data import download
 
-    wanted = [*download.interrupted(name, root()), *module(name).missing(root())]
+    folder = folder or root()
+    wanted = [*download.interrupted(name, folder), *module(name).missing(folder)]
     if not wanted:
         return ""
     shown = ", ".join(wanted[:4]) + (f" and {len(wanted) - 4} more" if len(wanted) > 4 else "")
-    return f"{name} wants {shown} under {root()} (see: python run_all.py data {name})"
+    return f"{name} wants {shown} under {folder} (see: python run_all.py data {name})"
 
 
 def load(name: str, **options: Any) -> Dataset:

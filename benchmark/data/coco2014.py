@@ -1,6 +1,6 @@
-"""MS-COCO 2014: 82,783 training and 40,504 validation images (the test part here), 80 classes, from the official JSON.
+"""MS-COCO 2014: 82,783 training images, 40,504 test images (val2014), 80 classes.
 
-Layout under the data folder, as the official archives unpack inside `coco`:
+Read from the official instances files. Layout under the data folder, as the official archives unpack inside `coco`:
     coco/{train2014, val2014}/*.jpg, coco/annotations/instances_{train2014, val2014}.json
 For the published sample of test images of the zero-shot split, the files of Zero-shot Instance Segmentation (ZSI):
     coco/annotations/instances_val2014_{unseen, gzsi}_48_17.json

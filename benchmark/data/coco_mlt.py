@@ -1,4 +1,4 @@
-"""COCO-MLT: 1,909 long-tailed training images of COCO train2017, all 5,000 of val2017 for test, 80 classes.
+"""COCO-MLT: 1,909 long-tailed training images (train2017), 5,000 test images (val2017), 80 classes.
 
 48 test images have no label. Layout under the data folder:
     coco_mlt/{coco_labels.txt, coco_lt_train.txt, coco_lt_test.txt, coco_lt_captions.txt (optional)}

@@ -1,7 +1,7 @@
-"""NUS-WIDE: Flickr images with 1,000 user tags (noisy) and 81 concepts (checked by people), 1,006 classes together.
+"""NUS-WIDE: 161,789 training and 107,859 test images, 1,006 classes (925 tags, 81 concepts).
 
-161,789 training and 107,859 test images; the classes are the sorted union of both name lists, 75 names are in both. The
-81 concepts take their labels from the ground truth and are the unseen classes; the other 925 take theirs from the tags.
+1,000 user tags (noisy) and 81 concepts (checked by people); the classes are the sorted union of both name lists, 75
+names are in both. The 81 concepts take their labels from the ground truth and are the unseen classes; the other 925 take theirs from the tags.
 Layout under the data folder, names as in the official distribution (lms.comp.nus.edu.sg, "NUS-WIDE"):
     nus_wide/Flickr/<tag>/<number>_<id>.jpg
     nus_wide/ImageList/{TrainImagelist.txt, TestImagelist.txt}          lines "actor\\0001_2124494179.jpg"

@@ -1,6 +1,6 @@
-"""PASCAL VOC2007: 5,011 trainval and 4,952 test images, 20 classes, from the official XML annotations.
+"""PASCAL VOC2007: 5,011 training images (trainval), 4,952 test images, 20 classes.
 
-Layout under the data folder, as the two official archives unpack:
+Read from the official XML annotations. Layout under the data folder, as the two official archives unpack:
     VOCdevkit/VOC2007/{Annotations/*.xml, ImageSets/Main/{trainval,test}.txt, JPEGImages/*.jpg}
 """
 

@@ -1,4 +1,4 @@
-"""VOC-MLT: 1,142 long-tailed training images of VOC2012, the 4,952 test images of VOC2007, 20 classes.
+"""VOC-MLT: 1,142 long-tailed training images (VOC2012), 4,952 test images (VOC2007), 20 classes.
 
 Difficult objects count as present in these lists, in train and test. Layout under the data folder:
     voc_mlt/{voc_labels.txt, voc_lt_train.txt, voc_lt_test.txt, voc_lt_captions.txt (optional)}
