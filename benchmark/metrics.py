@@ -166,16 +166,18 @@ def evaluate(
     return result
 
 
-def epoch_scalars(targets: np.ndarray, scores: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
-    """LM-CLIP's validation tags val/mAP, val/mAP_{head,middle,tail}, val/AUROC, in percent, for other groups likewise.
+def epoch_scalars(
+    targets: np.ndarray, scores: np.ndarray, groups: dict[str, np.ndarray], part: str = "val"
+) -> dict[str, float]:
+    """LM-CLIP's tags val/mAP, val/mAP_{head,middle,tail}, val/AUROC, in percent; `part` "train" gives train/mAP …
 
-    `groups` are (C,) bool; one without a known positive has no tag.
+    `groups` are (C,) bool, of any name; one without a known positive has no tag.
     """
     precision = average_precision(targets, scores)
-    result = {"val/mAP": 100 * _mean(precision), "val/AUROC": 100 * _mean(auroc(targets, scores))}
+    result = {f"{part}/mAP": 100 * _mean(precision), f"{part}/AUROC": 100 * _mean(auroc(targets, scores))}
     for name, group in groups.items():
         if np.isfinite(precision[group]).any():
-            result[f"val/mAP_{'middle' if name == 'medium' else name}"] = 100 * _mean(precision[group])
+            result[f"{part}/mAP_{'middle' if name == 'medium' else name}"] = 100 * _mean(precision[group])
     return result
 
 

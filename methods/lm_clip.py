@@ -1,0 +1,217 @@
+"""LM-CLIP: full fine-tuning of CLIP on label captions, with a balanced asymmetric loss (methods.md §4)."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.metrics import epoch_scalars
+from benchmark.task import PRESENT, Part, Run
+from methods._losses import balanced_asymmetric_loss, contrastive_loss
+from methods._training import encode_texts
+
+
+@dataclass
+class Method:
+    """Both towers and the logit scale are trained in float32; total loss = contrastive + λ · balanced asymmetric loss.
+
+    The defaults are the official VOC-MLT configuration for RN50; `PRESETS` holds all four (§4.7). The official images
+    are squashed and normalised with ImageNet's statistics: that is the encoder `RN50/openai@224+imagenet`.
+
+    `balanced_weight` is λ. `class_weights_power` and `sample_weights_power` act where `weighted_loss` and
+    `weighted_sampling` (with replacement, as many draws as images) are on. `captions` "labels" describes an image by
+    `prompt` and the names of its known positives, "a photo of a cat, dog"; "given" takes the data set's own sentences,
+    which may name labels that the mask hides. `batch_norm` "train" uses and updates batch statistics, "eval" does not.
+
+    Unknown labels: no cell of the balanced loss, no name in a caption, no count in a weight. An image without a known
+    positive (or without a given caption) takes no part in the contrastive loss; weighted sampling never draws it.
+    """
+
+    preset: str = ""
+    epochs: int = 50
+    batch_size: int = 8
+    learning_rate: float = 2e-6
+    weight_decay: float = 0.01
+    balanced_weight: float = 0.2
+    gamma_positive: float = 0.0
+    gamma_negative: float = 12.0
+    clip: float = 0.05
+    eps: float = 1e-8
+    label_smoothing: float = 0.01
+    weighted_loss: bool = True
+    class_weights_power: float = 0.7
+    weighted_sampling: bool = True
+    sample_weights_power: float = 0.7
+    captions: str = "labels"
+    prompt: str = "a photo of a "
+    batch_norm: str = "train"
+    augment: str = "flip"
+
+    needs: ClassVar[str] = "pixels"
+    open_vocabulary: ClassVar[bool] = True
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "voc_mlt_rn50": {},  # the defaults
+        "voc_mlt_vitb16": {
+            "learning_rate": 1e-6,
+            "balanced_weight": 0.4,
+            "gamma_negative": 9.8,
+            "label_smoothing": 0.1,
+            "class_weights_power": 1.35,
+            "sample_weights_power": 1.35,
+        },
+        "coco_mlt_rn50": {
+            "learning_rate": 1e-7,
+            "balanced_weight": 6.0,
+            "gamma_negative": 9.8,
+            "label_smoothing": 0.1,
+            "class_weights_power": 1.35,
+            "sample_weights_power": 1.35,
+        },
+        "coco_mlt_vitb16": {
+            "learning_rate": 1e-6,
+            "balanced_weight": 5.0,
+            "gamma_negative": 9.8,
+            "label_smoothing": 0.1,
+            "class_weights_power": 1.6,
+            "sample_weights_power": 1.6,
+        },
+        "pocket": {"epochs": 4, "batch_size": 32, "learning_rate": 1e-4},
+    }
+
+    def __post_init__(self) -> None:
+        if self.captions not in ("labels", "given"):
+            raise ValueError(f'captions={self.captions!r} should be "labels" or "given"')
+        if self.batch_norm not in ("train", "eval"):
+            raise ValueError(f'batch_norm={self.batch_norm!r} should be "train" or "eval"')
+
+    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+        """Trains a copy of the model. Raises `FloatingPointError` as soon as the loss is not a number."""
+        if self.captions == "given" and train.captions is None:
+            raise ValueError('this data set has no captions; use captions="labels"')
+        self._copy(clip)
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.learning_rate,
+            betas=(0.9, 0.98),
+            eps=1e-9,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.epochs)
+        counts = (train.y == PRESENT).sum(0)
+        groups = {"head": counts >= 100, "medium": (counts >= 20) & (counts < 100), "tail": counts < 20}
+        for epoch in range(self.epochs):
+            self.model.train(self.batch_norm == "train")
+            losses, scores, targets = [], [], []
+            for loss, logits, y in self._steps(train, run):
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}; lower the learning rate")
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+                scores.append(logits.detach().cpu().numpy())
+                targets.append(y.cpu().numpy())
+            schedule.step()
+            # The official training scalars: over the stream as drawn, while the model changes.
+            scalars = epoch_scalars(np.concatenate(targets), np.concatenate(scores), groups, "train")
+            run.end_of_epoch(epoch, self, **{"train/loss": float(np.mean(losses))}, **scalars)
+
+    def _steps(self, train: Part, run: Run) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """One epoch: total loss (), logits (B, C) and targets (B, C) of each batch."""
+        count = len(train)
+        if self.weighted_sampling:
+            chance = sample_weights(train.y, self.sample_weights_power)
+            rows = run.rng.choice(count, count, p=chance / chance.sum())
+        else:
+            rows = run.rng.permutation(count)
+        weights = None
+        if self.weighted_loss:
+            weights = torch.from_numpy(class_weights(train.y, self.class_weights_power)).to(run.device)
+        names = [self.prompt + name for name in train.classes]
+        batches = train.batches(self.batch_size, augment=self.augment, rows=rows)
+        for step, (pixels, y) in enumerate(batches):
+            drawn = rows[step * self.batch_size : step * self.batch_size + len(y)]
+            captions = self._captions(train, drawn)
+            described = [i for i, caption in enumerate(captions) if caption]
+            images = F.normalize(self.model.encode_image(pixels), dim=-1)
+            texts = encode_texts(self.model, self.tokenizer, names + [captions[i] for i in described])
+            labels, captions_of = F.normalize(texts, dim=-1).split([len(names), len(described)])
+            scale = self.model.logit_scale.exp()
+            logits = scale * images @ labels.T
+            loss = self.balanced_weight * balanced_asymmetric_loss(
+                logits,
+                y,
+                gamma_positive=self.gamma_positive,
+                gamma_negative=self.gamma_negative,
+                clip=self.clip,
+                eps=self.eps,
+                class_weight=weights,
+                label_smoothing=self.label_smoothing,
+            )
+            if described:
+                loss = loss + contrastive_loss(images[described], captions_of, scale)
+            yield loss, logits, y
+
+    def _captions(self, train: Part, rows: np.ndarray) -> list[str]:
+        """A caption for each image, "" where nothing is known about it."""
+        if self.captions == "given":
+            return [train.captions[row] for row in rows]
+        captions = []
+        for labels in train.y[rows]:
+            known = [name for name, label in zip(train.classes, labels, strict=True) if label == PRESENT]
+            captions.append(self.prompt + ", ".join(known) if known else "")
+        return captions
+
+    @torch.no_grad()
+    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+        """(B, 3, H, W) -> s·cos (B, len(classes)) of the fine-tuned towers."""
+        self.model.eval()
+        images = F.normalize(self.model.encode_image(x), dim=-1)
+        labels = F.normalize(encode_texts(self.model, self.tokenizer, [self.prompt + name for name in classes]), dim=-1)
+        return self.model.logit_scale.exp() * images @ labels.T
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The whole model."""
+        return self.model.state_dict()
+
+    def load_state_dict(self, clip: Any, state: dict[str, Tensor]) -> None:
+        """The inverse, also on a method that was never fitted."""
+        self._copy(clip)
+        self.model.load_state_dict(state)
+
+    def _copy(self, clip: Any) -> None:
+        """Other runs of this process share the encoder, so it is never changed itself."""
+        self.model, self.tokenizer = copy.deepcopy(clip.module).requires_grad_(True), clip.tokenizer
+
+
+def class_weights(targets: np.ndarray, power: float) -> np.ndarray:
+    """(N, C) -> (C,) float64 in [0, 1]: ((N / n_c) / max over classes)^power, n_c known positives (§4.5).
+
+    A class without a known positive has weight 0: it has no positive term to weigh.
+    """
+    rarity = _rarity(targets)
+    return np.where(rarity > 0, (rarity / rarity.max()) ** power, 0.0)
+
+
+def sample_weights(targets: np.ndarray, power: float) -> np.ndarray:
+    """(N, C) -> (N,) float64 in [0, 1]: (Σ over an image's known positives of N / n_c)^power, divided by the largest.
+
+    An image without a known positive has weight 0.
+    """
+    total = (np.asarray(targets) == PRESENT) @ _rarity(targets)
+    weights = np.where(total > 0, total**power, 0.0)
+    return weights / weights.max()
+
+
+def _rarity(targets: np.ndarray) -> np.ndarray:
+    """N / n_c (C,), 0 where n_c is 0. Raises `ValueError` when no label is known to be present."""
+    counts = (np.asarray(targets) == PRESENT).sum(0)
+    if not counts.any():
+        raise ValueError("LM-CLIP weighs classes by their known positives, and there is none; use more labels")
+    return np.divide(len(targets), counts, out=np.zeros(len(counts)), where=counts > 0)
