@@ -51,8 +51,7 @@ class ChunkedArray:
         if not marks or not self.path.is_file():
             return chunks
         if self.path.stat().st_size != len(self._header) + self.nbytes:
-            print(f"{self.path} was cut or replaced: what is lost is computed again", file=sys.stderr, flush=True)
-            _verified.pop(self.path, None)
+            _verified.pop(self.path, None)  # it was cut
         verified = _verified.setdefault(self.path, {})
         with self.path.open("rb") as file:
             for chunk in chunks:
@@ -74,7 +73,10 @@ class ChunkedArray:
             except BlockingIOError:
                 print(f"another process computes the {self.label}: waiting for it", file=sys.stderr, flush=True)
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:  # said aloud: loader processes hold copies of the handle and may outlive this block a little
+                fcntl.flock(handle, fcntl.LOCK_UN)
 
     @contextlib.contextmanager
     def writer(self, chunks: list[int]) -> Iterator[Callable[[int, np.ndarray], None]]:
@@ -91,6 +93,8 @@ class ChunkedArray:
                 reserved = os.fstat(handle).st_blocks * 512 - sum(self._span(chunk)[1] for chunk in marks)
                 if wanted - max(0, reserved) > shutil.disk_usage(self.folder).free:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if marks and os.fstat(handle).st_size != len(self._header) + self.nbytes:
+                    print(f"{self.path} was cut: what is lost is computed again", file=sys.stderr, flush=True)
                 os.pwrite(handle, self._header, 0)
                 os.ftruncate(handle, len(self._header) + self.nbytes)
                 for chunk in chunks:

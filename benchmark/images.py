@@ -117,8 +117,8 @@ def read(
 
 def broken_images(messages: list[str]) -> ValueError:
     """One error that names the broken images, up to 20 of them."""
-    count = f"{len(messages)} or more" if len(messages) >= MAX_LISTED else str(len(messages))
+    more = "at least " if len(messages) >= MAX_LISTED else ""
     return ValueError(
-        f"{count} image(s) cannot be read; replace or restore these files and start the same command again, "
-        "features computed so far are kept:\n  " + "\n  ".join(messages[:MAX_LISTED])
+        f"{more}{len(messages)} image(s) cannot be read; replace or restore these files and start the same command "
+        "again, features computed so far are kept:\n  " + "\n  ".join(messages[:MAX_LISTED])
     )

@@ -2,46 +2,28 @@
 
 import copy
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_clip import TOWERS, write_models
 
 from benchmark import dense, encoder, weights
 from benchmark.encoder import Clip, format_encoder, parse_encoder
 
 import open_clip  # isort: skip
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "visual_tiny.npz"
-TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
-CONFIGS = {
-    "tiny-RN": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
-    "tiny-ViT": {"image_size": 64, "layers": 3, "width": 64, "patch_size": 16},
-}
-
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two tiny random models with their own JSON configs; their checkpoint files by name."""
+    """Checkpoint files of two tiny random models by name."""
     folder = tmp_path_factory.mktemp("models")
-    os.environ["LOWLABEL_MODEL_CONFIGS"] = str(folder)
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    for name, config in CONFIGS.items():
-        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "vision_cfg": config, "text_cfg": TEXT}))
-        encoder.model_config(name)
-        torch.manual_seed(len(name))
-        model = open_clip.create_model(name)
-        for module in model.modules():  # not the trivial statistics of a new model
-            if isinstance(module, torch.nn.BatchNorm2d):
-                torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
-                torch.nn.init.uniform_(module.running_var, 0.5, 2)
-                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-        torch.save(model.state_dict(), folder / f"{name}.pt")
-    yield {name: folder / f"{name}.pt" for name in CONFIGS}
-    del os.environ["LOWLABEL_MODEL_CONFIGS"], os.environ["XDG_CACHE_HOME"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOWLABEL_MODEL_CONFIGS", str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield write_models(folder)
 
 
 def make(checkpoints: dict[str, Path], name: str, options: str = "") -> Clip:
@@ -51,15 +33,13 @@ def make(checkpoints: dict[str, Path], name: str, options: str = "") -> Clip:
 # ---------------------------------------------------------------- dense features, against the official implementation
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, torch.Tensor]:
-    if not GOLDEN.is_file():
-        pytest.skip(f"golden vectors are not here: {GOLDEN}")
-    with np.load(GOLDEN) as file:
+@pytest.fixture
+def golden(shared: Path) -> dict[str, torch.Tensor]:
+    with np.load(shared / "golden" / "visual_tiny.npz") as file:
         return {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
 
 
-@pytest.fixture()
+@pytest.fixture
 def official(golden: dict[str, torch.Tensor]) -> torch.nn.Module:
     """The tower of the golden file, built for 224 pixels."""
     from open_clip.modified_resnet import ModifiedResNet
@@ -102,7 +82,7 @@ def test_attention_pool_equals_open_clip(golden: dict, official: torch.nn.Module
 # ---------------------------------------------------------------- the handle
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", TOWERS)
 @pytest.mark.parametrize("size", [64, 96, 32])
 def test_image_sizes(checkpoints: dict, name: str, size: int) -> None:
     clip = make(checkpoints, name, f"@{size}")
@@ -138,7 +118,7 @@ def test_transformer_regions_are_the_value_path_of_the_last_block(checkpoints: d
     torch.testing.assert_close(found[:, 0], mean[:, 0], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", TOWERS)
 def test_text_equals_the_full_length(checkpoints: dict, name: str) -> None:
     clip = make(checkpoints, name)
     prompts = ["a photo of a cat", "a photo of a very long giraffe", "cat", "a photo of a cat"]
