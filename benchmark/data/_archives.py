@@ -25,6 +25,9 @@ def unpack(archive: Path, target: Path, temporary: Path) -> None:
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         shutil.rmtree(temporary)
         raise DownloadError(f"{archive} cannot be unpacked ({error}); delete it and download it again") from error
+    except OSError as error:
+        shutil.rmtree(temporary)
+        raise DownloadError(f"{archive} cannot be unpacked below {target} ({error})") from error
     except DownloadError:
         shutil.rmtree(temporary)
         raise

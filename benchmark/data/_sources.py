@@ -98,13 +98,14 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
 }
 
-_FLICKR = "the images belong to their Flickr authors and may be used for research under Flickr's terms"
+_FLICKR = "the images belong to their Flickr authors, their use must respect Flickr's terms"
+_LISTS = "lists by Wu et al. (ECCV 2020, github.com/wutong16/DistributionBalancedLoss), see there for their terms"
 LICENCES: dict[str, str] = {
     "voc2007": f"{_FLICKR}; annotations by the VOC organisers",
     "coco2014": f"annotations CC BY 4.0; {_FLICKR}",
     "nus_wide": f"for research, by agreement with the National University of Singapore; {_FLICKR}",
-    "voc_mlt": f"lists by Wu et al. (ECCV 2020), no licence stated in their repository; {_FLICKR}",
-    "coco_mlt": f"lists by Wu et al. (ECCV 2020), no licence stated in their repository; {_FLICKR}",
+    "voc_mlt": f"{_LISTS}; {_FLICKR}",
+    "coco_mlt": f"{_LISTS}; {_FLICKR}",
 }
 
 STEPS: dict[str, str] = {
@@ -125,5 +126,5 @@ STEPS: dict[str, str] = {
     "coco2014": """optional   The published sample of zero-shot test images, zero_shot(test_images='sample'), needs
            instances_val2014_unseen_48_17.json and instances_val2014_gzsi_48_17.json in {root}/coco/annotations;
            github.com/zhengye1995/Zero-shot-Instance-Segmentation links to them.""",
-    "coco_mlt": "note       Only 1,909 images of train2017 are used; a folder that you have already can be linked to {root}/coco.",
+    "coco_mlt": "note       Of train2017 only 1,909 images are used; a folder you already have can be linked to {root}/coco.",
 }

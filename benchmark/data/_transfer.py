@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 TIMEOUT = (15, 60)  # seconds to connect, seconds without a byte
 FAILURES = 3  # attempts in a row that bring nothing before we give up
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # bytes; what a cut connection may lose
 
 
 class DownloadError(ValueError):
@@ -48,6 +48,8 @@ class ResumableDownloader:
                             f"in {self.part}; the same command continues from there"
                         ) from error
                     time.sleep(self.wait)
+                except OSError as error:  # disk full, folder not writable
+                    raise DownloadError(f"{self.part} cannot be written ({error}); make room and try again") from error
         os.replace(self.part, output_file)
         self.tag.unlink(missing_ok=True)
 

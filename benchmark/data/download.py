@@ -67,8 +67,8 @@ def _status(source: Source, root: Path) -> Status:
         record = _record(root, source)
         if not record.exists():
             return Status(source, "there, put by hand", "not checked")
-        found = json.loads(record.read_text())["checksum"]
-        return Status(source, "there", f"{found} verified" if source.checksum else f"{found} recorded, none is official")
+        verdict = "verified" if source.checksum else "recorded, none is official"
+        return Status(source, "there", f"{json.loads(record.read_text())['checksum']} {verdict}")
     if part.exists():
         return Status(source, f"{100 * part.stat().st_size / source.size:.0f} % downloaded", official)
     return Status(source, "missing", official)
@@ -158,7 +158,7 @@ def table(root: Path, name: str | None = None) -> str:
     width = max(map(len, names))
     lines = [f"Data sets below {root} (another folder: --data DIR)", ""]
     for each in names:
-        lines.append(f"  {each:{width}}  {_state(each, root, data):26}  {data.module(each).__doc__.splitlines()[0]}")
+        lines.append(f"  {each:{width}}  {_state(each, root, data):29}  {data.module(each).__doc__.splitlines()[0]}")
     for each in names:
         if not data.embedded(each):
             lines += ["", *_details(each, root, data.module(each), full=name is not None)]
