@@ -1,7 +1,7 @@
 """Spreads the runs of a sweep over the slots of one machine or of a cluster, and survives what the runs do.
 
 joblib spreads *supervisors* (`supervisor.py`), not runs: when a loky worker dies, its siblings are killed and the queue
-is dropped, so no work may live in one. Supervisors that die are started again and find by themselves what is left to do.
+is dropped, so no work may live in one. Supervisors that die are started again and find by themselves what is left.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ import psutil
 from joblib.externals.loky import get_reusable_executor
 
 from benchmark import devices
+from benchmark.cluster import spread_over_dask
 from benchmark.progress import Progress
 from benchmark.store import Store, empty_record, write_atomically
 from benchmark.supervisor import TICK, Job, Sweep, supervise
@@ -33,7 +34,6 @@ from benchmark.supervisor import TICK, Job, Sweep, supervise
 BACKENDS = ("loky", "threading", "dask", "inline")
 PATIENCE = 1.2  # seconds that supervisors have to stop by themselves after Ctrl-C
 RESTARTS = 5  # of all supervisors, without a single run ending in between, before the sweep is given up
-DASK_TASKS = 256  # supervisors handed to Dask: more than there are slots, so that workers that join later get some
 
 
 @dataclass
@@ -111,7 +111,7 @@ def run_jobs(
     summary = Summary(skipped=len(jobs) - len(todo))
     if not todo:
         return summary
-    count = DASK_TASKS if backend == "dask" else 1 if backend == "inline" else len(devices.slots(slots, per_gpu))
+    count = 1 if backend == "inline" else len(devices.slots(slots, per_gpu))  # on Dask each worker counts its own
     with _sweep_folder(out) as folder:
         sweep = Sweep(
             folder,
@@ -249,9 +249,13 @@ def _spread(sweep: Sweep, count: int, address: str, progress: Progress, problems
     ended, restarts = -1, 0
     while not sweep.stopped():
         try:
-            with _backend(sweep.backend, count, address):
-                tasks = (joblib.delayed(supervise)(str(sweep.folder)) for _ in range(count))
-                joblib.Parallel(batch_size=1, pre_dispatch="all")(tasks)
+            if sweep.backend == "dask":
+                spread_over_dask(address, sweep.per_gpu, supervise, str(sweep.folder))
+            else:
+                with joblib.parallel_config(backend=sweep.backend, n_jobs=count):
+                    joblib.Parallel(batch_size=1, pre_dispatch="all")(
+                        joblib.delayed(supervise)(str(sweep.folder)) for _ in range(count)
+                    )
             return
         except Exception as problem:  # whatever killed supervisors: the records say what is left to do
             if sweep.stopped():
@@ -266,20 +270,3 @@ def _spread(sweep: Sweep, count: int, address: str, progress: Progress, problems
         finally:
             if sweep.backend == "loky":
                 get_reusable_executor().shutdown(wait=True, kill_workers=True)
-
-
-@contextlib.contextmanager
-def _backend(name: str, count: int, address: str) -> Iterator[None]:
-    if name != "dask":
-        with joblib.parallel_config(backend=name, n_jobs=count):
-            yield
-        return
-    import distributed  # of the extra [cluster]
-
-    with distributed.Client(address, timeout=10) as client:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        # Without such a declaration Dask goes by threads; the leases keep a machine to its slots in any case.
-        resources = {"GPU": 1} if any("GPU" in worker["resources"] for worker in workers) else {}
-        options = {"client": client, "wait_for_workers_timeout": 86400, "resources": resources}
-        with joblib.parallel_config(backend="dask", n_jobs=-1, **options):
-            yield

@@ -55,8 +55,11 @@ def assert_nothing_is_left(leases: Path) -> None:
             assert lock(file), path
 
 
-def start(out: Path, backend: str, number: int, seconds: float, method: str = "sleep") -> subprocess.Popen:
-    command = [sys.executable, str(TESTS / "fake_sweep.py"), str(out), backend, str(number), str(seconds), method]
+def start(
+    out: Path, backend: str, number: int, seconds: float, method: str = "sleep", address: str = ""
+) -> subprocess.Popen:
+    script = [sys.executable, str(TESTS / "fake_sweep.py")]
+    command = [*script, str(out), backend, str(number), str(seconds), method, address]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
