@@ -126,5 +126,5 @@ STEPS: dict[str, str] = {
     "coco2014": """optional   The published sample of zero-shot test images, zero_shot(test_images='sample'), needs
            instances_val2014_unseen_48_17.json and instances_val2014_gzsi_48_17.json in {root}/coco/annotations;
            github.com/zhengye1995/Zero-shot-Instance-Segmentation links to them.""",
-    "coco_mlt": "note       Of train2017 only 1,909 images are used; a folder you already have can be linked to {root}/coco.",
+    "coco_mlt": "note       Only 1,909 images of train2017 are used; a folder you have can be linked to {root}/coco.",
 }
