@@ -1,0 +1,96 @@
+"""CoOp for several labels per image: a learned context before every class name, on the global image feature."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.task import Part, Run
+from methods._losses import asymmetric_loss
+from methods._prompts import Prompts, fit_prompts, weight_of_sum
+
+
+@dataclass
+class Method:
+    """CoOp (Zhou et al. 2022) with the masked asymmetric loss of DualCoOp, encoders frozen and in evaluation mode.
+
+    `context_length` M vectors stand before the class name, shared by all classes or `class_specific`; they start as
+    N(0, 0.02²) or as the words of `init`, which then gives M. The logit of image feature f and text feature t is
+    "calibrated": a·(cos(f, t) - c) + b with learned a (starts at CLIP's scale) and b (starts at 0), c the mean cosine
+    over the training images at the start; or "raw": CLIP's scale·cos(f, t), as in LMPT, whose sigmoid is saturated, so
+    that positives have almost no gradient. The loss is summed over the known cells of a batch and multiplied by
+    `loss_weight`, 0 meaning 0.015 / known fraction of the training labels. SGD, its rate a cosine over the epochs after
+    one at 1e-5.
+    """
+
+    context_length: int = 16
+    class_specific: bool = False
+    init: str = ""
+    variant: str = "calibrated"
+    loss_weight: float = 0.0
+    gamma_positive: float = 1.0
+    gamma_negative: float = 2.0
+    margin: float = 0.05
+    epochs: int = 50
+    batch_size: int = 32
+    learning_rate: float = 0.002
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    views: int = 1
+    augment: str = ""
+    preset: str = ""
+
+    needs: ClassVar[str] = "global"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "pocket": {"context_length": 4, "epochs": 10, "learning_rate": 0.01},
+    }
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("calibrated", "raw"):
+            raise ValueError(f'variant={self.variant!r} should be "calibrated" or "raw"')
+
+    @property
+    def open_vocabulary(self) -> bool:
+        """A shared context goes before any name."""
+        return not self.class_specific
+
+    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+        """Learns the context, and scale and bias when calibrated."""
+        self.prompts = Prompts(clip, train.classes, (self.init,), self.context_length, self.class_specific)
+        (text,) = self.prompts.features(train.classes)
+        calibrated = self.variant == "calibrated"
+        self.center = (train.x @ text.T).mean() if calibrated else torch.zeros((), device=clip.device)
+        self.log_scale = nn.Parameter(torch.tensor(clip.scale, device=clip.device).log())
+        self.bias = nn.Parameter(torch.zeros((), device=clip.device))
+        weight = weight_of_sum(train.y, self.loss_weight)
+
+        def objective(x: Tensor, y: Tensor) -> Tensor:
+            return weight * asymmetric_loss(
+                self._logits(x, *self.prompts.encode()),
+                y,
+                gamma_positive=self.gamma_positive,
+                gamma_negative=self.gamma_negative,
+                clip=self.margin,
+            )
+
+        fit_prompts(self, self.prompts, [self.log_scale, self.bias] if calibrated else [], objective, train, run)
+
+    def _logits(self, x: Tensor, text: Tensor) -> Tensor:
+        return self.log_scale.exp() * (x @ text.T - self.center) + self.bias
+
+    @torch.no_grad()
+    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+        """Logits (B, len(classes)) of x (B, D)."""
+        return self._logits(x, *self.prompts.features(classes))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The context (1, M, W) or (1, C, M, W), log scale, bias and center."""
+        state = {"context": self.prompts.context, "log_scale": self.log_scale, "bias": self.bias, "center": self.center}
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def load_state_dict(self, clip: Any, state: dict[str, Tensor]) -> None:
+        """The inverse; the classes are those of the last fit."""
+        self.prompts.replace(state["context"])
+        self.log_scale, self.bias = (nn.Parameter(state[name].to(clip.device)) for name in ("log_scale", "bias"))
+        self.center = state["center"].to(clip.device)

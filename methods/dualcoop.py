@@ -1,0 +1,128 @@
+"""DualCoOp: a positive and a negative learned context per class, on the regions of an image."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.task import Part, Run
+from methods._losses import asymmetric_loss
+from methods._prompts import Prompts, fit_prompts, weight_of_sum
+
+
+def aggregate_regions(
+    regions: Tensor,
+    text_positive: Tensor,
+    text_negative: Tensor,
+    *,
+    region_scale: float = 20.0,
+    logit_scale: float = 5.0,
+) -> tuple[Tensor, Tensor]:
+    """(positive, negative) logits (B, C) of regions (B, R, D) and texts (C, D), of any norm (Sun et al. 2022, eq. 3-4).
+
+    Each class weighs the regions by the softmax of its scaled cosine with the positive text; the same weights serve the
+    negative one. The logit is `logit_scale` times the weighted sum of the scaled cosines.
+    """
+    scores, weights = _score_regions(regions, torch.stack([text_positive, text_negative]), region_scale)
+    positive, negative = (logit_scale * (weights * scores).sum(-1)).mT
+    return positive, negative
+
+
+def _score_regions(regions: Tensor, texts: Tensor, region_scale: float) -> tuple[Tensor, Tensor]:
+    """Scaled cosines (K, C, B, R) with texts (K, C, D), and the region weights (C, B, R) of texts[0]."""
+    flat = regions.flatten(0, 1).float()
+    norms = torch.linalg.vector_norm(flat, dim=-1).clamp(min=1e-12)
+    cosines = F.normalize(texts.flatten(0, 1), dim=-1) @ flat.T / norms
+    scores = region_scale * cosines.view(*texts.shape[:2], *regions.shape[:2])
+    return scores, scores[0].softmax(-1)
+
+
+@dataclass
+class Method:
+    """DualCoOp (Sun et al. 2022) as its official code runs; encoders frozen and in evaluation mode.
+
+    Regions are what `Clip.regions` gives: on ModifiedResNets exactly the official dense features with the mean token,
+    on ViTs the value-projected patch tokens of the last block (an extension of ours). A positive and a negative context
+    of `context_length` vectors each, shared or `class_specific`, start as N(0, 0.02²) or as two texts with equally many
+    tokens. The loss is summed over the known cells of a batch and multiplied by `loss_weight`, 0 meaning 0.015 / known
+    fraction of the training labels. `classes_per_batch` > 0 trains on that many random classes a batch; 0 on all.
+    The published runs take 0.001 as learning rate for VOC. SGD, its rate a cosine over the epochs after one at 1e-5.
+    """
+
+    context_length: int = 16
+    class_specific: bool = False
+    init_positive: str = ""
+    init_negative: str = ""
+    region_scale: float = 20.0
+    logit_scale: float = 5.0
+    loss_weight: float = 0.0
+    gamma_positive: float = 1.0
+    gamma_negative: float = 2.0
+    margin: float = 0.05
+    classes_per_batch: int = 0
+    epochs: int = 50
+    batch_size: int = 32
+    learning_rate: float = 0.002
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    views: int = 1
+    augment: str = ""
+    preset: str = ""
+
+    needs: ClassVar[str] = "regions"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "zero_shot": {"context_length": 64, "loss_weight": 0.01},
+        "pocket": {"context_length": 4, "epochs": 10, "learning_rate": 0.01},
+    }
+
+    @property
+    def open_vocabulary(self) -> bool:
+        """Shared contexts go before any name."""
+        return not self.class_specific
+
+    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+        """Learns both contexts."""
+        texts = (self.init_positive, self.init_negative)
+        if (texts[0] == "") != (texts[1] == ""):
+            raise ValueError("Give both init_positive and init_negative, or neither.")
+        self.prompts = Prompts(clip, train.classes, texts, self.context_length, self.class_specific)
+        weight = weight_of_sum(train.y, self.loss_weight)
+        count = self.classes_per_batch
+
+        def objective(x: Tensor, y: Tensor) -> Tensor:
+            chosen = run.rng.permutation(y.shape[1])[:count] if 0 < count < y.shape[1] else None
+            return weight * asymmetric_loss(
+                self._logits(x, *self.prompts.encode(chosen)),
+                y if chosen is None else y[:, chosen],
+                gamma_positive=self.gamma_positive,
+                gamma_negative=self.gamma_negative,
+                clip=self.margin,
+            )
+
+        fit_prompts(self, self.prompts, [], objective, train, run)
+
+    def _logits(self, x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        scales = {"region_scale": self.region_scale, "logit_scale": self.logit_scale}
+        positive, negative = aggregate_regions(x, positive, negative, **scales)
+        return positive - negative
+
+    @torch.no_grad()
+    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+        """z₊ - z₋ (B, len(classes)) of x (B, R, D): the logit of the official softmax over the two channels."""
+        return self._logits(x, *self.prompts.features(classes))
+
+    @torch.no_grad()
+    def region_weights(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+        """How much each region counts for each class (B, R, C); sums to 1 over the regions, of which 0 is the mean."""
+        positive, _ = self.prompts.features(classes)
+        return _score_regions(x, positive[None], self.region_scale)[1].permute(1, 2, 0)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The contexts (2, M, W) or (2, C, M, W), positive first."""
+        return {"context": self.prompts.context.detach().clone()}
+
+    def load_state_dict(self, clip: Any, state: dict[str, Tensor]) -> None:
+        """The inverse; the classes are those of the last fit."""
+        self.prompts.replace(state["context"])
