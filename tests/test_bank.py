@@ -358,3 +358,13 @@ def test_progress_lines(capsys: pytest.CaptureFixture) -> None:
         "regions: 500/10,000 images, 40.0/s, 4 min to go",
         "regions: 9,990/10,000 images, 40.0/s, 0 s to go",
     ]
+
+
+def test_files_are_decoded_by_processes(tmp_path: Path, clip: Clip) -> None:
+    """Where images have a size on disk they are real files: loader processes read them, with the same result."""
+    rendered, files = make_dataset(Pictures()), make_dataset(pictures := Pictures(log=tmp_path / "log"))
+    files.sizes[:] = 1
+    expected = FeatureBank(tmp_path, rendered, clip, "regions").ensure(ALL)
+    found = FeatureBank(tmp_path, files, clip, "regions").ensure(ALL)
+    np.testing.assert_array_equal(found, expected)
+    assert pictures.opened == [] and (tmp_path / "log").stat().st_size == N  # opened, but not here
