@@ -2,8 +2,8 @@
 
 import functools
 import hashlib
-import io
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from benchmark.statistics import Comparison, Ranks, average_ranks, bootstrap_average_precision, compare, resample_counts
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 from benchmark.task import seed_for
 from reports.results import Entry, Group
 
@@ -109,9 +109,10 @@ def _compute_all(arguments: list[tuple[Store, str, str, Path]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         for old in path.parent.glob(f"{run_id}-*.npz"):
             old.unlink(missing_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, **samples)
-        write_atomically(path, buffer.getvalue())
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, **samples)
+        os.replace(temporary, path)  # not the store's way: what a power cut takes from a cache is computed again
 
 
 @functools.lru_cache(maxsize=32)
