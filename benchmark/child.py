@@ -42,8 +42,8 @@ def main(executor: str) -> None:
             error = {"type": type(exception).__name__, "message": str(exception)}
         if request["device"].startswith("cuda"):
             _give_back_gpu_memory()
-        _send(connection, {"event": "ended", "error": error, "replace": poisoned(error)})
         os.close(claim)
+        _send(connection, {"event": "ended", "error": error, "replace": poisoned(error)})
 
 
 def poisoned(error: dict[str, Any]) -> bool:

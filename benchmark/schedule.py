@@ -32,7 +32,7 @@ from benchmark.store import Store, empty_record, write_atomically
 from benchmark.supervisor import TICK, Job, Sweep, supervise
 
 BACKENDS = ("loky", "threading", "dask", "inline")
-PATIENCE = 1.2  # seconds that supervisors have to stop by themselves after Ctrl-C
+PATIENCE = 0.8  # seconds that supervisors have to stop by themselves after Ctrl-C
 RESTARTS = 5  # of all supervisors, without a single run ending in between, before the sweep is given up
 
 
@@ -138,7 +138,8 @@ def run_jobs(
             else:
                 summary.interrupted = _run_supervised(sweep, min(count, len(todo)), address, progress)
             for job in todo:
-                status = store.read(job["id"])["status"] if sweep.finished(job["id"]) else "left"
+                record = store.read(job["id"])
+                status = record["status"] if record and sweep.finished(job["id"]) else "left"
                 setattr(summary, status, getattr(summary, status) + 1)
             if summary.left:
                 progress.say(f"{summary.left} runs have no record and stay todo")
@@ -153,16 +154,23 @@ def _sweep_folder(out: Path) -> Iterator[Path]:
     host = socket.gethostname()
     sweeps = out / "sweeps"
     for old in sweeps.glob(f"{host}-*"):
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), (old / "alive").open("ab") as file:
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), (old / "alive").open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(old, ignore_errors=True)
     folder = sweeps / f"{host}-{os.getpid()}-{time.time_ns()}"
-    folder.mkdir(parents=True)
+    unlocked = sweeps / f".{folder.name}"  # takes its name once it is locked, so that nobody takes it for a dead one
+    unlocked.mkdir(parents=True)
     try:
-        with (folder / "alive").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with (unlocked / "alive").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as problem:
+                remedy = "choose another --out or have it mounted with flock"
+                raise ValueError(f"the file system of {out} cannot lock files ({problem}): {remedy}") from problem
+            unlocked.rename(folder)
             yield folder
     finally:
+        shutil.rmtree(unlocked, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -206,8 +214,9 @@ def _run_supervised(sweep: Sweep, count: int, address: str, progress: Progress) 
         while spreader.is_alive() and not (signals and time.monotonic() - signals[0] > PATIENCE):
             spreader.join(TICK)
             progress.update()
-        if spreader.is_alive():
+        if spreader.is_alive():  # a supervisor that cannot stop, or a cluster that does not answer
             kill_descendants()
+            spreader.join(2 * TICK)
     progress.update()
     if problems and not signals:
         raise problems[0]
@@ -238,10 +247,14 @@ def _stop_on_signal(sweep: Sweep) -> Iterator[list[float]]:
 
 
 def kill_descendants() -> None:
-    """Kills every process that this one started; children that lose their supervisor end their own groups."""
+    """Kills what this process started; children that lose their supervisor end their own groups.
+
+    The trackers of shared memory are spared: they clean up after the dead, then end by themselves.
+    """
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+            if "resource_tracker" not in " ".join(process.cmdline()):
+                process.kill()
 
 
 def _spread(sweep: Sweep, count: int, address: str, progress: Progress, problems: list[Exception]) -> None:

@@ -88,9 +88,10 @@ def supervise(folder: str) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the main process decides
         threading.Thread(target=_end_with_main, args=(sweep.main,), daemon=True).start()
     candidates = devices.slots(sweep.slots, sweep.per_gpu)
+    todo = sweep.jobs
     tried: set[str] = set()  # never a second time by us, even if no record could be written (disk full)
     while not sweep.stopped():
-        todo = [job for job in sweep.jobs if job["id"] not in tried and not sweep.finished(job["id"])]
+        todo = [job for job in todo if job["id"] not in tried and not sweep.finished(job["id"])]
         if not todo:
             return
         before = len(tried)

@@ -1,5 +1,6 @@
 """Runs that misbehave on demand, for the tests of the scheduler: `description["method"]["name"]` says how. No torch."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -33,7 +34,8 @@ def execute(job: dict, out: Path, device: str, attempt: int) -> Record:
     if method == "hang":
         if os.fork() == 0:  # a loader process of a method that hangs
             note(out, f"loader {job['id']} {os.getpid()}")
-        time.sleep(600)
+            time.sleep(600)
+        ctypes.PyDLL(None).sleep(600)  # inside a library, with the interpreter's lock held
     if method == "exhaust":  # until the test, in the role of the kernel, kills it
         hoard = []
         for _ in range(60):

@@ -45,8 +45,8 @@ def processes_of(leases: Path) -> list[psutil.Process]:
 
 
 def assert_nothing_is_left(leases: Path) -> None:
-    """No process within two seconds, and no lease is held."""
-    deadline = time.monotonic() + 2
+    """No process after a moment (long, on a busy machine), and no lease is held."""
+    deadline = time.monotonic() + 5
     while (left := processes_of(leases)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left, [process.cmdline() for process in left]
@@ -64,9 +64,9 @@ def start(
 
 
 def wait_for(condition) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "waited for 30 s"
+        assert time.monotonic() < deadline, "waited for a minute"
         time.sleep(0.02)
 
 
@@ -147,7 +147,7 @@ def test_kills_at_random_moments_lose_nothing(tmp_path, leases):
             found = find(leases, "benchmark.child" if victim == "child" else "popen_loky")
             if found:  # else it died just now
                 rng.choice(sorted(found, key=lambda process: process.pid)).kill()
-    printed, _ = main.communicate(timeout=60)
+    printed, _ = main.communicate(timeout=120)
     assert main.returncode == 0, printed
     records = Store(out).records()
     assert len(records) == number and {record["status"] for record in records} == {"done"}
@@ -171,7 +171,7 @@ def find(leases: Path, word: str) -> list[psutil.Process]:
 def test_two_invocations_share_the_slots_and_the_work(tmp_path, leases):
     sweeps = [start(tmp_path / "out", "threading", 60, 0.03) for _ in range(2)]
     for sweep in sweeps:
-        printed, _ = sweep.communicate(timeout=60)
+        printed, _ = sweep.communicate(timeout=120)
         assert sweep.returncode == 0, printed
     starts, ends = notes(tmp_path / "out", "start"), notes(tmp_path / "out", "end")
     assert len({id for _, id, _ in starts}) == len(starts) == len(ends) == 60  # no run twice
@@ -194,7 +194,7 @@ def test_stopping_is_quick_and_leaves_nothing(tmp_path, leases, signals, backend
     for number in signals:
         main.send_signal(number)
         time.sleep(0.05)
-    printed, _ = main.communicate(timeout=20)
+    printed, _ = main.communicate(timeout=30)
     print(f"stopped in {time.monotonic() - begin:.2f} s")
     assert_nothing_is_left(leases)
     if len(signals) == 1:
@@ -202,6 +202,20 @@ def test_stopping_is_quick_and_leaves_nothing(tmp_path, leases, signals, backend
     else:
         assert main.returncode == 130
     assert Store(tmp_path / "out").records() == []  # no verdict: all of them are todo
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_a_hanging_library_and_its_processes_end_with_a_killed_main_process(tmp_path, leases, backend):
+    out = tmp_path / "out"
+    main = start(out, backend, 4, 0, "hang")
+    wait_for(lambda: (out / "notes.txt").exists() and len(notes(out, "loader")) == 2)
+    main.kill()
+    main.communicate()
+    assert_nothing_is_left(leases)
+    assert len(list((out / "sweeps").iterdir())) == 1
+    main = start(out, backend, 1, 0.01)  # the next command clears up what the dead one could not
+    printed, _ = main.communicate(timeout=30)
+    assert main.returncode == 0 and not list((out / "sweeps").iterdir()), printed
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_whole_group(tmp_path, leases):
@@ -212,7 +226,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group(tmp_path, leases):
     main = subprocess.Popen(command, start_new_session=True, **pipe)
     wait_for(lambda: (out / "notes.txt").exists() and len(notes(out, "loader")) == 2)
     os.killpg(main.pid, signal.SIGINT)
-    printed, _ = main.communicate(timeout=20)
+    printed, _ = main.communicate(timeout=30)
     assert main.returncode == 1 and "to continue: do it again" in printed and "Traceback" not in printed, printed
     assert_nothing_is_left(leases)
 
@@ -236,6 +250,16 @@ def test_a_full_disk_never_leaves_half_a_record(tmp_path, leases, monkeypatch, c
     assert store.read(jobs[1]["id"])["error"]["message"].endswith("File too large")
     assert sorted(path.name for path in store.folder(jobs[1]["id"]).iterdir()) == ["claim", "log.txt", "record.json"]
     monkeypatch.undo()
+
+
+def test_a_child_that_cannot_start_fails_its_runs(tmp_path, leases, monkeypatch):
+    jobs = [a_job(0), a_job(1)]
+    assert run_jobs(jobs, tmp_path, backend="threading", executor="no_such_module:execute").failed == 2
+    error = Store(tmp_path).read(jobs[0]["id"])["error"]
+    assert error["type"] == "ModuleNotFoundError" and "no_such_module" in error["log"]
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert run_jobs(jobs, tmp_path, backend="threading", executor="fake_executor:execute").failed == 2
+    assert Store(tmp_path).read(jobs[0]["id"])["error"]["exit_code"] == 1
 
 
 def test_errors_of_the_scheduler_itself_are_not_hidden(tmp_path, leases, monkeypatch):
