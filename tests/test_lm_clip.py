@@ -237,6 +237,14 @@ def test_state_restores_the_scores(vit, tmp_path):
     torch.testing.assert_close(fresh.predict(vit, x, CLASSES[1:]), expected[:, 1:])
 
 
+def test_channels_last_changes_nothing_but_rounding(tmp_path):
+    clip, x = tiny_clip("RN"), torch.randn(3, 3, 32, 32)
+    plain, _ = fitted(clip, tmp_path, part(labels()), batch_norm="eval", learning_rate=1e-4)
+    fast, _ = fitted(clip, tmp_path, part(labels()), batch_norm="eval", learning_rate=1e-4, channels_last=True)
+    assert fast.model.visual.layer1[0].conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(plain.predict(clip, x, CLASSES), fast.predict(clip, x, CLASSES), rtol=1e-2, atol=1e-2)
+
+
 def test_same_seed_same_scores(vit, tmp_path):
     x = torch.randn(3, 3, 32, 32)
     first, second = (fitted(vit, tmp_path, part(labels()))[0].predict(vit, x, CLASSES) for _ in range(2))
