@@ -96,11 +96,12 @@ class Progress:
         return remaining / max(1, min(self.slots, len(left)))
 
     def _view(self) -> Group:
-        table = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=self.total, completed=self.total - len(self.todo) + len(self.seen), width=40)
+        top, slots = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
+        top.add_row(bar, Text(self.headline(), style="bold"))
         for (host, slot), (id, since) in sorted(self.running.items()):
-            table.add_row(host, slot, label(self.todo[id]), duration(time.monotonic() - since))
-        bar = ProgressBar(total=self.total, completed=self.total - len(self.todo) + len(self.seen), width=60)
-        return Group(bar, Text(self.headline(), style="bold"), table)
+            slots.add_row(host, slot, label(self.todo[id]), duration(time.monotonic() - since))
+        return Group(top, slots)
 
 
 def label(job: dict[str, Any]) -> str:

@@ -5,19 +5,15 @@ is dropped, so no work may live in one. Supervisors that die are started again a
 """
 
 import contextlib
-import fcntl
 import importlib
-import json
 import os
 import re
-import shutil
 import signal
-import socket
 import threading
 import time
 import traceback
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +24,9 @@ from joblib.externals.loky import get_reusable_executor
 from benchmark import devices
 from benchmark.cluster import spread_over_dask
 from benchmark.progress import Progress
-from benchmark.store import Store, empty_record, write_atomically
-from benchmark.supervisor import TICK, Job, Sweep, supervise
+from benchmark.store import Store, empty_record
+from benchmark.supervisor import TICK, supervise
+from benchmark.sweep import Job, Sweep, sweep_folder
 
 BACKENDS = ("loky", "threading", "dask", "inline")
 PATIENCE = 0.8  # seconds that supervisors have to stop by themselves after Ctrl-C
@@ -47,6 +44,11 @@ class Summary:
     skipped: int = 0  # done before the sweep began
     left: int = 0  # without a record: interrupted, or the record could not be written
     interrupted: bool = False
+
+    def __str__(self) -> str:
+        parts = {"done": self.done, "failed": self.failed, "crashed": self.crashed, "timeout": self.timeout}
+        parts |= {"without a record (they stay todo)": self.left, "done before": self.skipped}
+        return ", ".join(f"{number} {end}" for end, number in parts.items() if number)
 
     @property
     def ok(self) -> bool:
@@ -112,26 +114,10 @@ def run_jobs(
     if not todo:
         return summary
     count = 1 if backend == "inline" else len(devices.slots(slots, per_gpu))  # on Dask each worker counts its own
-    with _sweep_folder(out) as folder:
-        sweep = Sweep(
-            folder,
-            out,
-            order(todo),
-            sorted(rerun),
-            backend,
-            os.getpid(),
-            executor,
-            slots,
-            per_gpu,
-            timeout,
-            environment or {},
-        )
-        state = {item.name: getattr(sweep, item.name) for item in fields(sweep)} | {
-            "folder": str(folder),
-            "out": str(out),
-        }
-        write_atomically(folder / "sweep.json", json.dumps(state).encode())
-        sweep = Sweep.load(folder)
+    with sweep_folder(out) as folder:
+        sweep = Sweep(folder, out, order(todo), sorted(rerun), backend, os.getpid(), executor)
+        sweep.slots, sweep.per_gpu, sweep.timeout, sweep.environment = slots, per_gpu, timeout, environment or {}
+        sweep = sweep.written()
         with Progress(todo, len(jobs), count, folder) as progress:
             if backend == "inline":
                 summary.interrupted = _run_here(sweep, progress)
@@ -141,37 +127,10 @@ def run_jobs(
                 record = store.read(job["id"])
                 status = record["status"] if record and sweep.finished(job["id"]) else "left"
                 setattr(summary, status, getattr(summary, status) + 1)
-            if summary.left:
-                progress.say(f"{summary.left} runs have no record and stay todo")
+            progress.say(str(summary))
             if summary.interrupted:
                 progress.say(f"stopped; to continue: {continue_command or 'run the same command again'}")
     return summary
-
-
-@contextlib.contextmanager
-def _sweep_folder(out: Path) -> Iterator[Path]:
-    """A folder for one invocation; removes those of invocations on this host that were killed."""
-    host = socket.gethostname()
-    sweeps = out / "sweeps"
-    for old in sweeps.glob(f"{host}-*"):
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), (old / "alive").open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(old, ignore_errors=True)
-    folder = sweeps / f"{host}-{os.getpid()}-{time.time_ns()}"
-    unlocked = sweeps / f".{folder.name}"  # takes its name once it is locked, so that nobody takes it for a dead one
-    unlocked.mkdir(parents=True)
-    try:
-        with (unlocked / "alive").open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as problem:
-                remedy = "choose another --out or have it mounted with flock"
-                raise ValueError(f"the file system of {out} cannot lock files ({problem}): {remedy}") from problem
-            unlocked.rename(folder)
-            yield folder
-    finally:
-        shutil.rmtree(unlocked, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_here(sweep: Sweep, progress: Progress) -> bool:

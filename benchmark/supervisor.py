@@ -15,63 +15,16 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
 from benchmark import devices
 from benchmark.store import Store, empty_record
+from benchmark.sweep import Job, Sweep
 
 TICK = 0.1  # seconds between two looks at the child and at the order to stop
 ROOT = Path(__file__).resolve().parent.parent
-
-Job = dict[str, Any]  # {"id", "description", "seconds" (estimate), "bank" (features it must compute first, or "")}
-
-
-@dataclass
-class Sweep:
-    """What one invocation wants done. It lies in `folder`/sweep.json, and removing that file stops every supervisor."""
-
-    folder: Path
-    out: Path
-    jobs: list[Job]  # in the order in which to start them
-    rerun: list[str]  # ids to compute although their record says done
-    backend: str
-    main: int  # process id of the invocation
-    executor: str  # "module:function"
-    slots: int = 0
-    per_gpu: int = 1
-    timeout: float | None = None  # seconds
-    environment: dict[str, str] = field(default_factory=dict)
-    started_ns: int = 0  # by the clock of the file system, like the records
-
-    @classmethod
-    def load(cls, folder: Path) -> "Sweep":
-        path = folder / "sweep.json"
-        state = json.loads(path.read_bytes())
-        return cls(**state | {"folder": folder, "out": Path(state["out"]), "started_ns": path.stat().st_mtime_ns})
-
-    def stopped(self) -> bool:
-        return not (self.folder / "sweep.json").exists()
-
-    def finished(self, id: str) -> bool:
-        """Whether the run needs no work from this sweep: done before, or ended (in any way) since the sweep began."""
-        store = Store(self.out)
-        record = store.read(id)
-        if record is None:
-            return False
-        if record["status"] == "done" and id not in self.rerun:
-            return True
-        with contextlib.suppress(FileNotFoundError):  # somebody else is replacing it right now
-            return (store.folder(id) / "record.json").stat().st_mtime_ns >= self.started_ns
-        return False
-
-    def tell(self, **event: Any) -> None:
-        """A line for the progress view; a view that cannot be written to stops no sweep."""
-        name = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.jsonl"
-        with contextlib.suppress(OSError), (self.folder / name).open("a") as file:
-            file.write(json.dumps({"host": socket.gethostname(), **event}) + "\n")
 
 
 def supervise(folder: str) -> None:

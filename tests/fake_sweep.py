@@ -19,5 +19,5 @@ if __name__ == "__main__":
         executor="fake_executor:execute",
         continue_command="do it again",
     )
-    print(summary)
+    print(repr(summary))
     sys.exit(0 if summary.ok else 1)

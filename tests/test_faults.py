@@ -244,7 +244,7 @@ def test_a_full_disk_never_leaves_half_a_record(tmp_path, leases, monkeypatch, c
     summary = run_jobs(jobs, tmp_path, backend="threading", executor="fake_executor:execute")
     assert (summary.done, summary.failed, summary.left) == (2, 1, 1)
     printed = capsys.readouterr().out
-    assert "No space left on device" in printed and "1 runs have no record and stay todo" in printed
+    assert "No space left on device" in printed and "1 without a record (they stay todo)" in printed
     store = Store(tmp_path)
     assert store.read(jobs[0]["id"]) is None
     assert store.read(jobs[1]["id"])["error"]["message"].endswith("File too large")
