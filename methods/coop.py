@@ -61,8 +61,8 @@ class Method:
         (text,) = self.prompts.features(train.classes)
         calibrated = self.variant == "calibrated"
         self.center = (train.x @ text.T).mean() if calibrated else torch.zeros((), device=clip.device)
-        self.log_scale = nn.Parameter(torch.tensor(clip.scale, device=clip.device).log())
-        self.bias = nn.Parameter(torch.zeros((), device=clip.device))
+        self.log_scale = nn.Parameter(torch.tensor(clip.scale, device=clip.device).log(), requires_grad=calibrated)
+        self.bias = nn.Parameter(torch.zeros((), device=clip.device), requires_grad=calibrated)
         weight = weight_of_sum(train.y, self.loss_weight)
 
         def objective(x: Tensor, y: Tensor) -> Tensor:

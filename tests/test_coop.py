@@ -69,7 +69,7 @@ def test_raw_logits_are_clips(clip, tmp_path):
     fit(method, clip, part, tmp_path)
     (text,) = method.prompts.features(CLASSES)
     assert torch.allclose(method.predict(clip, x, CLASSES), 100 * x @ text.T, atol=1e-3)
-    assert method.log_scale.grad is None
+    assert method.log_scale.grad is None and method.log_scale.item() == pytest.approx(np.log(100))
     with pytest.raises(ValueError, match="calibrated"):
         Method(variant="cooked")
 
