@@ -107,7 +107,7 @@ def test_miniature_with_crlf_blanks_spaces_and_empty_labels(tmp_path):
     [
         ("voc_lt_train.txt", " 0 ", " 20 ", r"voc_lt_train\.txt, line 13: label 20, but the classes are 0 to 19"),
         ("voc_lt_train.txt", "2008_000002", "2008_000001", r"listed twice, first VOCdevkit/.*2008_000001\.jpg"),
-        ("voc_lt_test.txt", "VOC2007/JPEGImages/900001", "VOC2012/JPEGImages/2008_000001", "txt and voc_lt_test"),
+        ("voc_lt_test.txt", "VOC2007/JPEGImages/900001", "VOC2012/JPEGImages/2008_000001", "of the wrong split: "),
         ("voc_lt_train.txt", ".jpg 3", " 3", r"voc_lt_train\.txt, line 1: .* is not 'image\.jpg id id …'"),
         ("voc_lt_train.txt", ".jpg 3", ".jpg three", "line 1: .* is not 'image"),
         ("voc_lt_train.txt", ".jpg 3", ".jpg -3", "line 1: .* is not 'image"),
@@ -123,6 +123,13 @@ def test_lists_that_contradict_themselves(tmp_path, file, old, new, message):
     path.write_bytes(text.replace(old, new, 1).encode())
     with pytest.raises(ValueError, match=message):
         voc_mlt.load(tmp_path)
+
+
+def test_list_of_the_wrong_split(tmp_path):
+    folder = build_coco_mlt(tmp_path)
+    (folder / "coco_lt_train.txt").write_bytes((folder / "coco_lt_test.txt").read_bytes())
+    with pytest.raises(ValueError, match=r"lt_train\.txt is of the wrong split: val2017/0+\.jpg is not in train2017"):
+        coco_mlt.load(tmp_path)
 
 
 def test_missing_image(tmp_path):

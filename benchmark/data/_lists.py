@@ -46,6 +46,13 @@ def read_labels(path: Path, classes: int) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(names), y
 
 
+def require_split(path: Path, names: tuple[str, ...], folder: str) -> None:
+    """Raises `ValueError` when a list names images outside the folder of its split: it is the list of another split."""
+    wrong = [name for name in names if folder not in name]
+    if wrong:
+        raise ValueError(f"{path} is of the wrong split: {wrong[0]} is not in {folder}; put the official list there")
+
+
 def read_captions(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
     """(n,) captions from lines "path caption", which must name the images of the training list in its order."""
     rows = [line.partition(" ") for line in lines(path)]
@@ -54,16 +61,18 @@ def read_captions(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(row[2].strip() for row in rows)
 
 
-def load(root: Path, name: str, prefix: str, images: str, spaced: dict[str, str]) -> Dataset:
+def load(root: Path, name: str, prefix: str, images: str, folders: tuple[str, str], spaced: dict) -> Dataset:
     """The data set `name` from `root/name/prefix_*.txt`, with images under `root/images`.
 
-    `spaced` maps raw to prompt-ready names. Raises `ValueError` with file and line for lists that contradict
-    themselves, `FileNotFoundError` for missing images."""
+    `folders` are parts of the paths of all training and of all test images, `spaced` maps raw to prompt-ready names.
+    Raises `ValueError` with file and line for lists that contradict themselves, `FileNotFoundError` without images."""
     folder = root / name
+    train_file, test_file = folder / f"{prefix}_lt_train.txt", folder / f"{prefix}_lt_test.txt"
     raw_classes = read_classes(folder / f"{prefix}_labels.txt")
-    train_names, train_y = read_labels(folder / f"{prefix}_lt_train.txt", len(raw_classes))
-    test_names, test_y = read_labels(folder / f"{prefix}_lt_test.txt", len(raw_classes))
-    check_unique(train_names + test_names, f"{prefix}_lt_train.txt and {prefix}_lt_test.txt")
+    train_names, train_y = read_labels(train_file, len(raw_classes))
+    test_names, test_y = read_labels(test_file, len(raw_classes))
+    require_split(train_file, train_names, folders[0])
+    require_split(test_file, test_names, folders[1])
     caption_file = folder / f"{prefix}_lt_captions.txt"
     captions = None
     if caption_file.exists():  # only wanted by methods that read captions

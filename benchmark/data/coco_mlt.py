@@ -20,4 +20,4 @@ def missing(root: Path) -> list[str]:
 
 def load(root: Path) -> Dataset:
     """The data set. Raises `ValueError` with file and line for lists that contradict themselves."""
-    return _lists.load(root, "coco_mlt", "coco", "coco", {})
+    return _lists.load(root, "coco_mlt", "coco", "coco", ("train2017/", "val2017/"), {})

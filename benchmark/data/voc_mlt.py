@@ -21,4 +21,4 @@ def missing(root: Path) -> list[str]:
 
 def load(root: Path) -> Dataset:
     """The data set. Raises `ValueError` with file and line for lists that contradict themselves."""
-    return _lists.load(root, "voc_mlt", "voc", "", SPACED)
+    return _lists.load(root, "voc_mlt", "voc", "", ("/VOC2012/", "/VOC2007/"), SPACED)
