@@ -1,4 +1,4 @@
-"""Downloads against a local server: cut, resumed, wrong, unsafe, interrupted while unpacking; and the table of sources."""
+"""Downloads against a local server: cut, resumed, wrong, unsafe, half unpacked; and the table of sources."""
 
 import hashlib
 import io

@@ -1,8 +1,8 @@
 """NUS-WIDE: 161,789 training and 107,859 test images, 1,006 classes (925 tags, 81 concepts).
 
 1,000 user tags (noisy) and 81 concepts (checked by people); the classes are the sorted union of both name lists, 75
-names are in both. The 81 concepts take their labels from the ground truth and are the unseen classes; the other 925 take theirs from the tags.
-Layout under the data folder, names as in the official distribution (lms.comp.nus.edu.sg, "NUS-WIDE"):
+names are in both. The 81 concepts take their labels from the ground truth and are the unseen classes; the other 925
+take theirs from the tags. Layout under the data folder, names as in the official distribution (lms.comp.nus.edu.sg):
     nus_wide/Flickr/<tag>/<number>_<id>.jpg
     nus_wide/ImageList/{TrainImagelist.txt, TestImagelist.txt}          lines "actor\\0001_2124494179.jpg"
     nus_wide/ConceptsList/Concepts81.txt
