@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from reports.examples import examples
-from reports.figures import Look
 from reports.formats import BLOCKS, Table, csv_parts, latex_block, latex_parts, markdown_parts
 from reports.results import SELECTIONS, Entry, Group, encoder_label
 from reports.significance import Significance
-from reports.tables import family_title
+from reports.style import Look
+from reports.tables import GENERAL, family_title
 
 HISTORY_ROWS = 40
 LOG_CHARACTERS = 600  # of a run that went well; a failed one keeps the record's 2,000
@@ -86,11 +86,10 @@ def table_data(table: Table, looks: dict[str, Look]) -> dict[str, Any]:
     return {
         "name": table.name,
         "title": table.title,
-        "family": table.family,
-        "dataset": table.dataset,
+        "place": table.place,
         "columns": table.columns,
         "rows": rows,
-        "notes": table.notes,
+        "notes": [note for note in table.notes if note not in GENERAL.values()],
         "rules": {block: latex_block(block, len(table.columns)) for block in {row.block for row in table.rows}},
         "ends": {form: [texts[0], texts[2]] for form, texts in parts.items()},
     }
@@ -211,10 +210,6 @@ def protocol(group: Group) -> dict[str, Any]:
             }
         )
     task = group.usable()[0].record["task"]
-    queries, trials = Counter(), Counter()
-    for entry in group.usable():
-        queries[entry.method] += 1
-        trials[entry.method] += entry.record["trials"]
     return {
         "title": f"{family_title(group.family)}: {group.title}",
         "family": group.family,
@@ -225,7 +220,6 @@ def protocol(group: Group) -> dict[str, Any]:
         "prevalence": _short(task.get("prevalence")),
         "notes": task.get("notes", {}),
         "rows": rows,
-        "queries": [[method, queries[method], trials[method]] for method in sorted(queries)],
     }
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from reports.figures import Look
 from reports.results import Entry, Group
 from reports.significance import Significance
+from reports.style import Look
 
 TOP = 6  # classes per image and method
 MAPS = 4  # heat maps per image

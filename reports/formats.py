@@ -3,7 +3,7 @@
 import csv
 import io
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LONGEST = 200  # characters of any text in a table
 
@@ -42,16 +42,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` are (upper header or "", header) pairs."""
+    """`columns` are (upper header or "", header) pairs; `place` is the part of the page that shows the table."""
 
     name: str
     title: str
-    family: str
-    dataset: str
+    place: str
     columns: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    hint: dict = field(default_factory=dict)
 
 
 # ---- LaTeX --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from benchmark.store import write_atomically
-from reports import figures, tables
+from reports import figures, side_tables, style, tables
 from reports.content import as_json, content, summary
 from reports.formats import Table, render
 from reports.results import arrange, collect
@@ -28,21 +28,22 @@ def build(outs: list[Path], plan: list[dict[str, Any]] | None = None, tables_onl
     groups = arrange(entries)
     significance = Significance(outs[0] / "cache" / "bootstrap")
     significance.prepare(groups)
-    built = tables.build(groups, significance)
-    gaps = tables.gap_table(groups)
-    everything = [*built, gaps] if gaps else built
+    side = [side_tables.gap_table(groups), *map(side_tables.cost_table, groups)]
+    everything = [*tables.build(groups, significance), *filter(None, side)]
     write_tables(everything, outs[0] / "tables")
     if tables_only:
         return outs[0] / "tables"
-    looks = figures.palette(list({entry.method for entry in entries}))
+    looks = style.palette(list({entry.method for entry in entries}))
     drawings = figures.draw_all(groups, significance, looks, outs[0] / "figures")
     data = content(entries, groups, everything, significance, looks, outs[0])
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("report.html").render(
         sentences=summary(entries, groups, significance) if entries else [],
         families=[(family, tables.family_title(family)) for family in dict.fromkeys(g.family for g in groups)],
+        groups=groups,
+        general=tables.GENERAL,
         datasets=sorted({group.dataset for group in groups}),
-        drawings=[(d, Markup(_no_address(figures.inline(d.svg)))) for d in drawings],
+        drawings=[(d, Markup(_no_address(style.inline(d.svg)))) for d in drawings],
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         js=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
         data=Markup(as_json(data)),

@@ -8,12 +8,18 @@ import numpy as np
 
 from benchmark.statistics import Comparison, interval
 from reports.formats import Cell, Row, Table
-from reports.published import Published, published, same_backbone
+from reports.published import Published, published
 from reports.results import SWEPT, Entry, Group
 from reports.significance import Significance
 
 FAMILY_TITLES = {"partial": "Partial labels", "zero_shot": "Zero-shot classes", "long_tail": "Long tail"}
-BETTER = "Bold: not significantly below the best of its block (paired bootstrap over test images and seeds, Holm, 5 %)"
+GENERAL = {  # footnotes that say how to read any table
+    "bold": "Bold: not significantly below the best of its block (paired bootstrap over test images and seeds, Holm, "
+    "5 %); underlined: second.",
+    "detectable": "Detectable difference: what two methods must differ by to be told apart four times in five.",
+    "oracle": "Oracle: the epoch was chosen on the test labels, as the official repositories do; not ranked.",
+    "published": "Published numbers are from papers under their own protocols; † second hand. Averages are recomputed.",
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def seed_values(group: Group, line: tuple[str, str], column: Column) -> dict[int
 
 
 def build(groups: list[Group], significance: Significance) -> list[Table]:
-    """One table per group, then one per family with the gaps to published numbers where there are any."""
+    """The main table of every group."""
     return [main_table(index, group, significance) for index, group in enumerate(groups)]
 
 
@@ -101,8 +107,7 @@ def main_table(index: int, group: Group, significance: Significance) -> Table:
     return Table(
         name=group.name,
         title=f"{family_title(group.family)}: {group.title}",
-        family=group.family,
-        dataset=group.dataset,
+        place=group.name,
         columns=tuple((column.top, column.label) for column in columns),
         rows=tuple(rows),
         notes=tuple(_notes(group, rows)),
@@ -198,11 +203,12 @@ def _published_rows(group: Group, columns: list[Column]) -> list[Row]:
         filled = sum(bool(cell.text) for cell in cells)
         if filled > (1 if group.levels != [None] else 0):  # single rates are in the table of gaps
             cells = _with_average(columns, cells)
-            rows.append(Row(line.label, "published", tuple(cells), note=_source(line)))
+            rows.append(Row(line.label, "published", tuple(cells), note=source(line)))
     return sorted(rows, key=lambda row: -_order(columns, list(row.cells)))
 
 
-def _source(line: Published) -> str:
+def source(line: Published) -> str:
+    """Where a published line was read."""
     mark = "second hand; " if line.second_hand else ""
     return f"{mark}{line.paper}. {line.source}"
 
@@ -222,17 +228,10 @@ def _notes(group: Group, rows: list[Row]) -> list[str]:
             f"{task['n_test']} test images, {task['n_classes']} classes; {plural}; percent. Protocol: {protocol}."
         )
     if {"last", "val"} & blocks:
-        notes.append(f"{BETTER}; underlined: second.")
+        notes.append(GENERAL["bold"])
     if "Detectable difference" in {row.label for row in rows}:
-        notes.append(
-            "Detectable difference: what two methods must differ by to be told apart in four of five repetitions."
-        )
-    if "oracle" in blocks:
-        notes.append("Oracle: the epoch was chosen on the test labels, as the official repositories do; not ranked.")
-    if "published" in blocks:
-        notes.append(
-            "Published numbers are from papers under their own protocols; † second hand. Averages are recomputed."
-        )
+        notes.append(GENERAL["detectable"])
+    notes += [GENERAL[block] for block in ("oracle", "published") if block in blocks]
     holes = {}
     for row in rows:
         if row.block not in ("", "published"):
@@ -240,47 +239,3 @@ def _notes(group: Group, rows: list[Row]) -> list[str]:
                 if cell.hole and cell.hole != "not run":
                     holes.setdefault(f"{row.label}: {cell.hole}", None)
     return [*notes, *list(holes)[:6]]
-
-
-# ---- published beside measured ------------------------------------------------------------------------------------
-
-
-def gap_table(groups: list[Group]) -> Table | None:
-    """Our number, the published one of the same method, data set and encoder, the gap, and whether ours covers it."""
-    rows = []
-    for group in groups:
-        lines = [line for line in published(group.family, group.dataset) if line.ours]
-        for column in columns_of(group):
-            for measured in group.lines:
-                rows += [row for line in lines if (row := _gap_row(group, column, measured, line)) is not None]
-    columns = ("Measured", "Published", "Gap", "Interval covers it")
-    title = "Published beside measured"
-    notes = (
-        "Gap = measured − published, in points. Papers mostly chose the epoch on test labels: compare with oracle.",
-        "The interval is Student's t over seeds (95 %).",
-    )
-    return Table("published_gap", title, "", "", tuple(("", c) for c in columns), tuple(rows), notes) if rows else None
-
-
-def _gap_row(group: Group, column: Column, measured: tuple[str, str], line: Published) -> Row | None:
-    selection, label = measured
-    text = line.values.get((column.published, column.metric), "")
-    entries = [entry for (found, _), seeds in group.runs.items() if found == measured for entry in seeds.values()]
-    values = seed_values(group, measured, column)
-    spec = entries[0].spec
-    if not text or not values or spec["method"]["name"] != line.ours:
-        return None
-    if not same_backbone(line.backbone, str(spec["encoder"].get("name"))):
-        return None
-    result = interval(list(values.values()))
-    gap = result.mean - float(text)
-    covered = "one seed" if result.n < 2 else "yes" if result.low <= float(text) <= result.high else "no"
-    sd = "" if math.isnan(result.sd) else f"{result.sd:.1f}"
-    cells = (
-        Cell(f"{result.mean:.1f}", sd, exact=result.mean),
-        Cell(text, exact=float(text), marks=("†",) if line.second_hand else ()),
-        Cell(f"{gap:+.1f}", exact=gap),
-        Cell(covered),
-    )
-    where = f"{label}, {group.dataset}, {' '.join(filter(None, [column.top, column.label]))}, {column.metric}"
-    return Row(where, selection, cells, method=label, note=f"{line.label}: {_source(line)}")

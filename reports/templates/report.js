@@ -52,13 +52,14 @@ function update() {
 
 function tableArticle(table) {
   const body = el("table");
-  const article = el("article", { class: "table", id: "table-" + table.name, "data-dataset": table.dataset },
-    el("header", {}, el("h3", {}, table.title), el("div", { class: "copy" },
-      [["LaTeX", "tex"], ["Markdown", "md"], ["CSV", "csv"]].map(([label, form]) =>
-        el("button", { type: "button", "data-form": form, onclick: () => copy(tableText(table, form), label),
-          "aria-label": `Copy ${table.title} as ${label}` }, label)))),
+  const article = el("article", { class: "table", id: "table-" + table.name },
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": table.title }, body),
-    el("button", { type: "button", class: "more", hidden: true, onclick: () => toggle(state.open, table.name) }),
+    el("div", { class: "under" },
+      el("button", { type: "button", class: "more", hidden: true, onclick: () => toggle(state.open, table.name) }),
+      el("span", { class: "copy" }, "Copy as ",
+        [["LaTeX", "tex"], ["Markdown", "md"], ["CSV", "csv"]].map(([label, form]) =>
+          el("button", { type: "button", "data-form": form, onclick: () => copy(tableText(table, form), label),
+            "aria-label": `Copy ${table.title} as ${label}` }, label)))),
     el("ul", { class: "notes" }, table.notes.map((note) => el("li", {}, note))));
   return article;
 }
@@ -290,13 +291,13 @@ function example(set, image, k, lines) {
       el("figcaption", {}, set.classes[c] + (truth.has(c) ? " ✓" : ""))))) : null);
 }
 
-/** Region weights over the picture, dark red to yellow. */
+/** Region weights over the picture: nothing to orange to yellow. */
 function heat(digits, [rows, columns]) {
   const canvas = el("canvas", { width: columns, height: rows });
   const context = canvas.getContext("2d");
   [...digits].forEach((digit, k) => {
     const v = parseInt(digit, 36) / 35;
-    context.fillStyle = `rgb(${255 * Math.min(1, 1.6 * v)} ${200 * v * v} ${40 * v})`;
+    context.fillStyle = `rgb(255 ${Math.round(60 + 150 * v)} 0 / ${(0.75 * v).toFixed(2)})`;
     context.fillRect(k % columns, Math.floor(k / columns), 1, 1);
   });
   return canvas;
@@ -306,7 +307,7 @@ function heat(digits, [rows, columns]) {
 
 function plainTable(head, rows) {
   return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, head.map((h) => el("th", {}, h)))),
-    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, k) => el(k ? "td" : "th", {}, text(value))))))));
+    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, k) => el(k ? "td" : "th", { class: Number.isNaN(Number(value)) ? "words" : null }, text(value))))))));
 }
 
 function fillProtocol() {
@@ -318,9 +319,7 @@ function fillProtocol() {
     plainTable(["asked for", "realised", "known positives", "known negatives", "images without a known label", "label sets"],
       one.rows.map((row) => [row.level || "all", row.realised, row.positives, row.negatives, row.empty, row.labels])),
     el("h4", {}, "Views"), list(Object.fromEntries(Object.entries(one.views).map(([name, view]) =>
-      [name, `${view.rows} images × ${view.columns} classes`]))),
-    el("h4", {}, "How often these test labels were read"),
-    plainTable(["method", "records scored on test", "candidates tried on val"], one.queries))));
+      [name, `${view.rows} images × ${view.columns} classes`]))))));
 }
 
 function fillFailures() {
@@ -330,7 +329,7 @@ function fillFailures() {
   const missing = Object.entries(data.runs).filter(([, run]) => run.state === "todo" || run.state === "stale");
   const failures = data.failures.map((id) => [id, data.runs[id]]).filter(([, run]) => !state.hide.has(run.m));
   area.replaceChildren(
-    el("p", { class: "soft" }, Object.entries(states).map(([name, n]) => `${n} ${name}`).join(", ")
+    el("p", { class: "soft" }, (failures.length ? "" : "No run has failed. ") + Object.entries(states).map(([name, n]) => `${n} ${name}`).join(", ")
       + (missing.length ? ". The same command that started the sweep computes what is missing." : ".")),
     ...failures.map(([id, run]) => el("details", { class: "failure m m" + run.m },
       el("summary", {}, `${data.methods[run.m].label}, ${shared(run.setting).name}, ${shared(run.setting).dataset}, seed ${run.seed} `,
@@ -385,9 +384,9 @@ function apply() {
 
 function start() {
   for (const table of data.tables) {
-    document.querySelector(`.tables[data-family="${CSS.escape(table.family)}"]`).append(tableArticle(table));
+    document.querySelector(`.tables[data-place="${CSS.escape(table.place)}"]`).append(tableArticle(table));
   }
-  if (!data.tables.some((table) => !table.family)) $("#published").hidden = true;
+  if (!data.tables.some((table) => table.place === "published")) $("#published").hidden = true;
   fillFilters();
   fillProtocol();
   fillProvenance();

@@ -1,0 +1,190 @@
+"""How methods look in every figure, axes that need no layout, and SVG and PDF with the same bytes for the same records.
+
+Every shape that belongs to a method has the gid `method-<k>-…` (k = place in the palette), and `…-run-<id>` when it is
+one run, so that the page can hide a method and open a run.
+"""
+
+import io
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+INK, RULE = "#333333", "#d9d9d9"  # the page replaces both by its own, so figures follow light and dark
+ORACLE = "#aa3377"
+FIXED = {  # Okabe and Ito's palette, distinguishable with colour-blind eyes
+    "dualcoop": "#0072b2",
+    "lm_clip": "#d55e00",
+    "coop": "#009e73",
+    "linear_probe": "#e69f00",
+    "zero_shot_clip": "#7f7f7f",
+}
+OTHERS = ("#56b4e9", "#cc79a7", "#8c6d31", "#7b6bd6", "#b5a900", "#3b8686")
+MARKERS = "osD^vPX*<>"
+WIDE, HIGH = 4.7, 2.5  # inches, the figure and the axes in it
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lowlabel",
+    "pdf.fonttype": 42,
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": RULE,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn, everywhere."""
+
+    index: int
+    colour: str
+    marker: str
+
+
+def palette(labels: list[str]) -> dict[str, Look]:
+    """A look for every method label: known methods keep their colour, variants and newcomers take the next free one."""
+    free = itertools.cycle(OTHERS)
+    looks, taken = {}, set()
+    for index, label in enumerate(sorted(labels)):
+        colour = FIXED.get(label.split("(")[0])
+        if colour is None or colour in taken:
+            colour = next(free)
+        taken.add(colour)
+        looks[label] = Look(index, colour, MARKERS[index % len(MARKERS)])
+    return looks
+
+
+class Artist:
+    """Draws methods with their looks and tags what it draws."""
+
+    def __init__(self, looks: dict[str, Look]):
+        self.looks = looks
+        self.numbers = itertools.count()
+
+    def tag(self, method: str, run: str = "") -> str:
+        suffix = f"-run-{run}" if run else ""
+        return f"method-{self.looks[method].index}-{next(self.numbers)}{suffix}"
+
+    def colour(self, line: tuple[str, str]) -> str:
+        return ORACLE if line[0] == "oracle" else self.looks[line[1]].colour
+
+    def legend(self, axes: Axes, lines: list[tuple[str, str]]) -> None:
+        """A legend below the axes whose entries are tagged as well."""
+        handles = [
+            plt.Line2D([], [], color=self.colour(line), marker=self.looks[line[1]].marker, markersize=4, **dash(line))
+            for line in lines
+        ]
+        labels = [literal(text) for text in _labels(lines)]
+        options = {"loc": "upper left", "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.2, "handlelength": 2.2}
+        drop = -0.5 / (axes.get_position().height * axes.figure.get_figheight())
+        legend = axes.legend(handles, labels, ncols=_legend_columns(lines), bbox_to_anchor=(0, drop), **options)
+        for line, handle, text in zip(lines, legend.legend_handles, legend.get_texts(), strict=True):
+            handle.set_gid(self.tag(line[1]))
+            text.set_gid(self.tag(line[1]))
+
+
+def _labels(lines: list[tuple[str, str]]) -> list[str]:
+    return [cut(line[1] if line[0] == "last" else f"{line[1]} ({line[0]})", 40) for line in lines]
+
+
+def cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _legend_columns(lines: list[tuple[str, str]]) -> int:
+    return max(1, min(len(lines), int(64 / (8 + max(map(len, _labels(lines)), default=0)))))
+
+
+def literal(text: str) -> str:
+    return text.replace("$", r"\$")
+
+
+def dash(line: tuple[str, str]) -> dict:
+    return {"linestyle": {"last": "-", "val": "-."}.get(line[0], "--"), "linewidth": 1.4}
+
+
+def canvas(lines: list[tuple[str, str]]) -> tuple[Figure, Axes]:
+    """Axes of a fixed size with room below for a legend of these lines."""
+    below = 0.55 + 0.18 * -(-len(lines) // _legend_columns(lines))  # inches
+    return axes_of(HIGH, left=0.55, below=below)
+
+
+def axes_of(height: float, left: float, below: float) -> tuple[Figure, Axes]:
+    """Axes `height` inches high. Fixed margins: laying out text automatically takes longer than drawing it."""
+    total = height + below + 0.1
+    figure = plt.figure(figsize=(WIDE, total))
+    axes = figure.add_axes((left / WIDE, below / total, (WIDE - left - 0.1) / WIDE, height / total))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def plain_log(axes: Axes, zero: bool = False) -> None:
+    """A logarithmic x axis with plain numbers (1, 10, 100), linear below 1 where zeros must be shown."""
+    if zero:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlim(left=-0.1)
+    else:
+        axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    steps = (1,) if high > 300 * max(low, 0.01) else (1, 2, 5)
+    ticks = [m * 10.0**e for e in range(-3, 8) for m in steps]
+    axes.set_xticks([*([0] if zero else []), *(t for t in ticks if low <= t <= high and (t >= 1 or not zero))])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def save(figure: Figure, path: Path) -> str:
+    """Writes path.svg and path.pdf without dates and returns the SVG. The PDF, whose fonts take most of the time, is
+    only written when the figure has changed."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg, target = buffer.getvalue(), Path(f"{path}.svg")
+    pdf = Path(f"{path}.pdf")
+    if not (pdf.is_file() and target.is_file() and target.read_text(encoding="utf-8") == svg):
+        target.unlink(missing_ok=True)  # so that an SVG always has its PDF, also when this is interrupted
+        figure.savefig(pdf, metadata={"CreationDate": None})
+        target.write_text(svg, encoding="utf-8")
+    plt.close(figure)
+    return svg
+
+
+def inline(svg: str) -> str:
+    """An SVG for an HTML page: no namespaces or addresses, the page's ink, tags as classes and data attributes."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body)
+    body = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", body, count=1)
+    body = re.sub(r'<svg([^>]*?) height="[^"]*"', r"<svg\1", body, count=1)
+    body = re.sub(r'id="method-(\d+)-\d+-and-(\d+)"', r'class="m m\1 m\2"', body)
+    body = re.sub(r'id="method-(\d+)-\d+-run-(\w+)"', r'class="m m\1 run" data-run="\2"', body)
+    body = re.sub(r'id="method-(\d+)-\d+"', r'class="m m\1"', body)
+    body = re.sub(r' id="(figure|axes|patch|line2d|matplotlib\.axis|text|legend|xtick|ytick|Fill)\w*"', "", body)
+    body = (
+        body.replace(INK, "currentColor")
+        .replace(RULE, "var(--rule)")
+        .replace(ORACLE, "var(--oracle)")
+        .replace("'DejaVu Sans'", "inherit")
+    )
+    return re.sub(r">\s+<", "><", body)
