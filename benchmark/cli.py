@@ -132,10 +132,21 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def _run(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
+    from benchmark.plan import selected
     from benchmark.schedule import parse_duration
 
     timeout = parse_duration(arguments.timeout) if arguments.timeout else None
-    return functools.partial(_sweep, _plan_rows(arguments, suite), timeout, arguments, suite)
+    rows = _plan_rows(arguments, suite)
+    _fetch_weights(selected(rows, arguments.fresh))
+    return functools.partial(_sweep, rows, timeout, arguments, suite)
+
+
+def _fetch_weights(rows: list) -> None:
+    """Downloads each encoder's weights once, here, so that what is missing is one sentence and not a failure a run."""
+    from benchmark.encoder import Clip
+
+    for encoder in {str(row.spec["encoder"]): row.spec["encoder"] for row in rows}.values():
+        _ = Clip(encoder).weights_sha256
 
 
 def _sweep(rows: list, timeout: float | None, arguments: argparse.Namespace, suite: Suite) -> int:

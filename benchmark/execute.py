@@ -90,6 +90,8 @@ def _run(job: dict[str, Any], record: Record, store: Store, device: torch.device
         val_scores = predict(world, world.val, world.val.classes)
     record["provenance"]["weights_sha256"] = world.clip.weights_sha256
     record["metrics"], record["per_class"] = score(task, scores, val_scores)
+    if hasattr(method, "image_features"):
+        _add_centroid_distances(record["metrics"], world)
     _write_examples(world, store.folder(job["id"]))
     return scores
 
@@ -119,6 +121,15 @@ def score(task: Task, scores: np.ndarray, val_scores: np.ndarray) -> tuple[dict[
         values[next(iter(values))]["mAP_harmonic"] = harmonic
     per_class = 100 * metrics.average_precision(task.test.y, scores)
     return values, {"AP": [None if np.isnan(value) else float(value) for value in per_class]}
+
+
+@torch.no_grad()
+def _add_centroid_distances(values: dict[str, dict], world: World) -> None:
+    """PD and ND of a fine-tuned image tower in every view (LM-CLIP, `test.py`), from the test images' features."""
+    features = [world.method.image_features(world.clip, x).float().cpu().numpy() for x, _ in world.test.batches(100)]
+    for name, view in world.task.views.items():
+        distances = metrics.centroid_distances(np.concatenate(features), world.task.test.y, view.rows, view.columns)
+        values[name].update(distances)
 
 
 @torch.no_grad()

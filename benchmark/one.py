@@ -54,7 +54,8 @@ def evaluate_checkpoint(record: Record, out: Path, checkpoint: str, device: torc
         known = sorted(file.stem for file in folder.glob("*.pt"))
         raise ValueError(f"There is no checkpoint {path}. {registry.nearest(checkpoint, known)}")
     world = open_world(record["spec"], out, device)
-    world.method.load_state_dict(world.clip, torch.load(path, map_location=device, weights_only=True))
+    state = torch.load(path, map_location=device, weights_only=True)
+    world.method.load_state_dict(world.clip, world.train.classes, state)
     scores = predict(world, world.test, world.task.classes)
     values, _ = score(world.task, scores, predict(world, world.val, world.val.classes))
     return values

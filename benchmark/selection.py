@@ -53,4 +53,4 @@ class Selection:
     def restore(self) -> None:
         """Puts the kept state back into the method; nothing to do for `last` or a method without epochs."""
         if self.state is not None:
-            self.world.method.load_state_dict(self.world.clip, self.state)
+            self.world.method.load_state_dict(self.world.clip, self.world.train.classes, self.state)

@@ -109,8 +109,10 @@ class Method(Protocol):
     `needs` says what x is: "global" (B, D), "regions" (B, R, D), both unit norm, or "pixels" (B, 3, H, W).
     `open_vocabulary` says whether it can score classes it saw no label for. Optional: `PRESETS` (as in `Setting`; the
     preset "pocket" is taken for the shipped small encoders unless another is named), `views` and `augment` (see
-    `Part`), `state_dict() -> dict[str, Tensor]` and `load_state_dict(clip, state)` for methods that train (selection of
-    an epoch and checkpoints), `region_weights(clip, x, classes) -> (B, R, C)` for the report's heat maps.
+    `Part`), `state_dict() -> dict[str, Tensor]` and `load_state_dict(clip, classes, state)` for methods that train
+    (selection of an epoch, checkpoints; `classes` are those of the training labels),
+    `region_weights(clip, x, classes) -> (B, R, C)` for the report's heat maps, `image_features(clip, x) -> (B, D)` for
+    the distances PD and ND when the image tower is trained.
     """
 
     needs: ClassVar[str]

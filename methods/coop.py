@@ -57,7 +57,7 @@ class Method:
 
     def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
         """Learns the context, and scale and bias when calibrated."""
-        self.prompts = Prompts(clip, train.classes, (self.init,), self.context_length, self.class_specific)
+        self.prompts = self._start(clip, train.classes)
         (text,) = self.prompts.features(train.classes)
         calibrated = self.variant == "calibrated"
         self.center = (train.x @ text.T).mean() if calibrated else torch.zeros((), device=clip.device)
@@ -76,6 +76,9 @@ class Method:
 
         fit_prompts(self, self.prompts, [self.log_scale, self.bias] if calibrated else [], objective, train, run)
 
+    def _start(self, clip: Any, classes: tuple[str, ...]) -> Prompts:
+        return Prompts(clip, classes, (self.init,), self.context_length, self.class_specific)
+
     def _logits(self, x: Tensor, text: Tensor) -> Tensor:
         return self.log_scale.exp() * (x @ text.T - self.center) + self.bias
 
@@ -89,8 +92,9 @@ class Method:
         state = {"context": self.prompts.context, "log_scale": self.log_scale, "bias": self.bias, "center": self.center}
         return {name: value.detach().clone() for name, value in state.items()}
 
-    def load_state_dict(self, clip: Any, state: dict[str, Tensor]) -> None:
-        """The inverse; the classes are those of the last fit."""
+    def load_state_dict(self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]) -> None:
+        """The inverse; `classes` are those of the training labels."""
+        self.prompts = self._start(clip, classes)
         self.prompts.replace(state["context"])
         self.log_scale, self.bias = (nn.Parameter(state[name].to(clip.device)) for name in ("log_scale", "bias"))
         self.center = state["center"].to(clip.device)

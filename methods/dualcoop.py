@@ -84,10 +84,7 @@ class Method:
 
     def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
         """Learns both contexts."""
-        texts = (self.init_positive, self.init_negative)
-        if (texts[0] == "") != (texts[1] == ""):
-            raise ValueError("Give both init_positive and init_negative, or neither.")
-        self.prompts = Prompts(clip, train.classes, texts, self.context_length, self.class_specific)
+        self.prompts = self._start(clip, train.classes)
         weight = weight_of_sum(train.y, self.loss_weight)
         count = self.classes_per_batch
 
@@ -102,6 +99,12 @@ class Method:
             )
 
         fit_prompts(self, self.prompts, [], objective, train, run)
+
+    def _start(self, clip: Any, classes: tuple[str, ...]) -> Prompts:
+        texts = (self.init_positive, self.init_negative)
+        if (texts[0] == "") != (texts[1] == ""):
+            raise ValueError("Give both init_positive and init_negative, or neither.")
+        return Prompts(clip, classes, texts, self.context_length, self.class_specific)
 
     def _logits(self, x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         scales = {"region_scale": self.region_scale, "logit_scale": self.logit_scale}
@@ -123,6 +126,7 @@ class Method:
         """The contexts (2, M, W) or (2, C, M, W), positive first."""
         return {"context": self.prompts.context.detach().clone()}
 
-    def load_state_dict(self, clip: Any, state: dict[str, Tensor]) -> None:
-        """The inverse; the classes are those of the last fit."""
+    def load_state_dict(self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]) -> None:
+        """The inverse; `classes` are those of the training labels."""
+        self.prompts = self._start(clip, classes)
         self.prompts.replace(state["context"])

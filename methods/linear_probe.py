@@ -139,6 +139,7 @@ class Method:
         """What was learned: weight (C, D), bias (C,); twice the rows when dense."""
         return {"weight": self.weight, "bias": self.bias}
 
-    def load_state_dict(self, clip: Any, state: dict[str, Tensor]) -> None:
-        """The inverse; the classes are those of the last fit."""
+    def load_state_dict(self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]) -> None:
+        """The inverse; `classes` are those of the training labels."""
+        self.classes = classes
         self.weight, self.bias = state["weight"].to(clip.device), state["bias"].to(clip.device)

@@ -174,16 +174,21 @@ class Method:
     @torch.no_grad()
     def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, 3, H, W) -> s·cos (B, len(classes)) of the fine-tuned towers."""
-        self.model.eval()
-        images = self._images(x)
+        images = self.image_features(clip, x)
         labels = F.normalize(encode_texts(self.model, self.tokenizer, [self.prompt + name for name in classes]), dim=-1)
         return self.model.logit_scale.exp() * images @ labels.T
+
+    @torch.no_grad()
+    def image_features(self, clip: Any, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> unit-norm (B, D) of the fine-tuned image tower, for the distances PD and ND (§4.9)."""
+        self.model.eval()
+        return self._images(x)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The whole model."""
         return self.model.state_dict()
 
-    def load_state_dict(self, clip: Any, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]) -> None:
         """The inverse, also on a method that was never fitted."""
         self._copy(clip)
         self.model.load_state_dict(state)

@@ -36,7 +36,7 @@ class Method:
     def state_dict(self):
         return {"noise": self.noise}
 
-    def load_state_dict(self, clip, state):
+    def load_state_dict(self, clip, classes, state):
         self.noise = state["noise"]
 '''
 RAISE = 'raise RuntimeError("out of <b>ideas</b>")\n        '
@@ -154,6 +154,18 @@ def test_a_checkpoint_is_evaluated_to_the_same_numbers(out, plugin, capsys):
         one.evaluate_checkpoint(record, out, "best_valid_map", __import__("torch").device("cpu"))
     assert one.run(out, row.id, checkpoint="best_valid_mAP") == 0
     assert f"mAP {record['metrics']['all']['mAP']:.2f}" in capsys.readouterr().out
+
+
+def test_tensorboard_events_have_the_official_tags(out, plugin):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    (row,) = rows(out, plugin("epochs_idea", EPOCHS), selection="val", seeds=(5,))
+    record = execute(row.job(tensorboard=True), out)
+    assert record["status"] == "done"
+    events = accumulator.EventAccumulator(str(Store(out).folder(row.id) / "tensorboard"))
+    events.Reload()
+    assert {"train/loss", "val/mAP", "val/AUROC"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("train/loss")] == [0, 1, 2]
+    assert any("config" in tag for tag in events.Tags()["tensors"])
 
 
 def test_one_repeats_a_failed_run_and_says_how_it_ended(out, plugin, capsys):

@@ -232,7 +232,7 @@ def test_state_restores_the_scores(vit, tmp_path):
     expected = method.predict(vit, x, CLASSES)
     assert expected.shape == (3, 3) and expected.dtype == torch.float32
     fresh = Method()
-    fresh.load_state_dict(vit, method.state_dict())
+    fresh.load_state_dict(vit, CLASSES, method.state_dict())
     torch.testing.assert_close(fresh.predict(vit, x, CLASSES), expected)
     torch.testing.assert_close(fresh.predict(vit, x, CLASSES[1:]), expected[:, 1:])
 

@@ -1,8 +1,22 @@
-"""Pictograms: 65 classes drawn from glyphs of DejaVu Sans, the face that ships inside matplotlib."""
+"""Pictograms: scenes drawn from glyphs of DejaVu Sans, the face that ships inside matplotlib; 65 or 20 classes."""
 
 from __future__ import annotations
 
-# name -> (forms the pocket CLIP was pretrained on, other forms that only the benchmark's scenes may use)
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmark.data import scenes
+from benchmark.task import Dataset
+
+EMBEDDED = True
+FACE, SIDE = "DejaVuSans", 96
+VERSION = 1  # part of the image names: raise it when scenes change, so that old feature banks are not used
+
+# name -> (forms the pocket CLIP was pretrained on, other forms that only the scenes of this module show)
 FORMS: dict[str, tuple[str, str]] = {
     "airplane": ("\u2708", ""),
     "anchor": ("\u2693", ""),
@@ -70,3 +84,103 @@ FORMS: dict[str, tuple[str, str]] = {
     "writing hand": ("\u270d", ""),
     "yin yang": ("\u262f", ""),
 }
+
+CLASSES_65 = tuple(FORMS)
+CLASSES_20 = (
+    "airplane", "anchor", "cat", "coffee cup", "cow", "dice", "envelope", "flag", "flower", "gear",
+    "heart", "house", "key", "monkey", "music notes", "scissors", "skull", "star", "telephone", "umbrella",
+)  # fmt: skip
+FOREIGN_45 = tuple(name for name in CLASSES_65 if name not in CLASSES_20)
+UNSEEN_17 = (
+    "anchor", "biohazard sign", "chess knight", "diamond", "domino", "gear", "house", "lightning", "monkey", "pencil",
+    "plus sign", "scales", "skull", "spade", "sun", "telephone", "wheelchair",
+)  # fmt: skip
+TAIL_POSITIVES = (  # training positives of each of CLASSES_20, in a fixed shuffled order, in the long-tailed shape
+    90, 15, 260, 6, 48, 215, 11, 75, 5, 185, 27, 16, 160, 9, 60, 140, 36, 7, 125, 13,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Classes and numbers of one of the three data sets; `others`: most unlabelled objects of foreign classes."""
+
+    classes: tuple[str, ...]
+    train: int
+    test: int
+    most: int
+    others: int
+
+
+SHAPES = {
+    "pictograms": Shape(CLASSES_20, 2_000, 1_000, most=4, others=2),
+    "pictograms65": Shape(CLASSES_65, 2_500, 1_000, most=5, others=0),
+    "pictograms_lt": Shape(CLASSES_20, 720, 1_000, most=4, others=2),
+}
+LENGTHS, ANGLES = (17, 20, 24, 28), (-50, -35, -20, -8, 8, 20, 35, 50)
+
+
+def missing(root: Path) -> list[str]:
+    """Nothing is ever missing: matplotlib brings the face."""
+    return []
+
+
+@cache
+def _long_tail() -> tuple[tuple[int, ...], ...]:
+    """Classes of each long-tailed training scene: all positives, shuffled and dealt out in hands of one to three."""
+    random = scenes.scene_generator("long tail", 0)
+    deck = random.permutation(np.repeat(np.arange(len(TAIL_POSITIVES)), TAIL_POSITIVES))
+    cuts = np.sort(random.permutation(np.arange(1, len(deck)))[: SHAPES["pictograms_lt"].train - 1])
+    return tuple(tuple(dict.fromkeys(hand.tolist())) for hand in np.split(deck, cuts))
+
+
+def content(name: str, index: int) -> tuple[np.ndarray, np.random.Generator]:
+    """Labelled classes (n,) of a scene, as indices into the data set's classes, and the generator that draws it."""
+    shape, random = SHAPES[name], scenes.scene_generator(name, index)
+    if name == "pictograms_lt" and index < shape.train:
+        return np.array(_long_tail()[index]), random
+    return random.permutation(len(shape.classes))[: 1 + int(random.random() * shape.most)], random
+
+
+def picture(name: str, index: int) -> Image.Image:
+    """Scene `index` of a data set as an RGB image."""
+    shape = SHAPES[name]
+    labels, random = content(name, index)
+    drawn, foreign = [shape.classes[label] for label in labels], CLASSES_65 if shape.others == 0 else FOREIGN_45
+    drawn += [foreign[int(random.random() * len(foreign))] for _ in range(int(random.random() * (shape.others + 1)))]
+    things = []
+    for number, class_name in enumerate(drawn):
+        usual, other = FORMS[class_name]
+        forms = other if other and random.random() < 0.5 else usual
+        character = forms[int(random.random() * len(forms))]
+        length, angle = LENGTHS[int(random.random() * 4)], ANGLES[int(random.random() * 8)]
+        form = "outlined" if random.random() < 0.7 else "plain"
+        things.append(scenes.Thing(number, scenes.glyph_mask(FACE, character, length, angle, form)))
+    look = scenes.Look(
+        dark=random.random() < 0.5,
+        contrast=0.45 + 0.25 * random.random(),
+        saturation=random.random(),
+        texture="noisy",
+        texture_strength=0.4 + 0.4 * random.random(),
+        scribbles=5 + int(random.random() * 6),
+    )
+    pixels, _ = scenes.draw_scene(random, things, look, SIDE)
+    return Image.fromarray(pixels.transpose(1, 2, 0))
+
+
+def load(root: Path, name: str = "pictograms") -> Dataset:
+    """One of the three data sets of SHAPES, with splits "train" and "test"; `root` is not used."""
+    shape = SHAPES[name]
+    y = np.zeros((shape.train + shape.test, len(shape.classes)), np.int8)
+    for index in range(len(y)):
+        y[index, content(name, index)[0]] = 1
+    return Dataset(
+        name=name,
+        classes=shape.classes,
+        raw_classes=shape.classes,
+        names=tuple(f"{name}-{VERSION}/{index:05d}" for index in range(len(y))),
+        sizes=np.zeros(len(y), np.int64),
+        y=y,
+        splits={"train": np.arange(shape.train), "test": np.arange(shape.train, len(y))},
+        open=partial(picture, name),
+        notes={"rendered": "glyphs of DejaVu Sans in a style that is rare in the pocket CLIP's pretraining"},
+    )
