@@ -78,16 +78,17 @@ ALL = np.arange(N)
 @pytest.mark.parametrize("name", ["tiny-RN", "tiny-ViT"])
 def test_bank_holds_what_the_encoder_gives(tmp_path: Path, clips: dict[str, Clip], name: str) -> None:
     clip, dataset = clips[name], make_dataset(Pictures())
-    images = torch.stack([clip.preprocess(dataset.open(row)) for row in (0, 130, 299)])
+    rows = np.array([0, 299])
+    images = torch.stack([clip.preprocess(dataset.open(row)) for row in rows])
     for kind, direct, tolerance in (("global", clip.image, 1e-5), ("regions", clip.regions, 1e-3)):
         feature_bank = FeatureBank(tmp_path, dataset, clip, kind)
-        found = feature_bank.ensure(ALL)
+        found = feature_bank.ensure(rows)
         assert found.shape == feature_bank.shape and found.nbytes == feature_bank.nbytes
         expected = direct(images).numpy()
-        np.testing.assert_allclose(found[[0, 130, 299]].astype(np.float32), expected, atol=tolerance)
+        np.testing.assert_allclose(found[rows].astype(np.float32), expected, atol=tolerance)
         np.testing.assert_array_equal(np.load(tmp_path / feature_bank.key / "features.npy"), found)
-    pixels = FeatureBank(tmp_path, dataset, clip, "pixels").ensure(ALL)
-    assert torch.equal(clip.normalise(torch.from_numpy(pixels[[0, 130, 299]])), images)
+    pixels = FeatureBank(tmp_path, dataset, clip, "pixels").ensure(rows)
+    assert torch.equal(clip.normalise(torch.from_numpy(pixels[rows])), images)
 
 
 @pytest.mark.parametrize("kind", ["global", "regions", "pixels"])
@@ -96,7 +97,7 @@ def test_method_cannot_tell_bank_from_streaming(
     tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch, kind: str, views: int
 ) -> None:
     monkeypatch.setitem(sys.modules, "benchmark.augment", SimpleNamespace(augment=shift))
-    rows = np.array([5, 299, 7, 140, 6, 0, 1, 2])
+    rows = np.array([265, 299, 270, 256, 280, 260, 261, 262])
     served = []
     for limit in (1e12, 0):
         dataset = make_dataset(Pictures())
@@ -238,7 +239,7 @@ def test_two_processes_compute_it_once(tmp_path: Path, clip: Clip, capfd: pytest
 
 def test_damage_is_found_and_mended(tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = Pictures()
-    feature_bank = FeatureBank(tmp_path, make_dataset(pictures), clip, "global")
+    feature_bank = FeatureBank(tmp_path, make_dataset(pictures), clip, "pixels")
     expected = np.array(feature_bank.ensure(ALL))
     path = feature_bank.array.path
     complete = path.read_bytes()
@@ -256,7 +257,7 @@ def test_damage_is_found_and_mended(tmp_path: Path, clip: Clip, monkeypatch: pyt
     assert mended(complete[: len(complete) // 2]) == list(range(128, 300))
     assert mended(b"") == list(range(N))
     flipped = bytearray(complete)
-    flipped[-6000] ^= 1
+    flipped[-200_000] ^= 1
     assert mended(bytes(flipped)) == list(range(128, 256))
     pictures.opened.clear()
     path.write_bytes(complete[:-1])  # cut while this process runs
