@@ -7,6 +7,7 @@ machines and invocations, and what a dead one leaves behind is picked up by the 
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -24,6 +25,7 @@ from benchmark.store import Store, empty_record
 from benchmark.sweep import Job, Sweep
 
 TICK = 0.1  # seconds between two looks at the child and at the order to stop
+STARTUP = 600  # seconds a child may need for its imports before a time limit applies: file systems can be slow
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -147,11 +149,12 @@ class Worker:
         with contextlib.suppress(ConnectionError):  # a child that is gone is noticed below
             sent = socket.send_fds(self.connection, [data], [claim.fileno()])
             self.connection.sendall(data[sent:])
-        start = time.monotonic()
+        limit = math.inf if self.sweep.timeout is None else self.sweep.timeout
+        deadline = time.monotonic() + max(limit, STARTUP)
         while True:
             answer = self._answer()
             if answer is not None and answer["event"] == "started":
-                start = time.monotonic()
+                deadline = time.monotonic() + limit
             elif answer is not None:
                 if answer["replace"]:
                     self.close()
@@ -164,9 +167,9 @@ class Worker:
             elif self.sweep.stopped():
                 self.close()
                 return "stopped", {}
-            elif self.sweep.timeout is not None and time.monotonic() - start > self.sweep.timeout:
+            elif time.monotonic() > deadline:
                 self.close()
-                return "timeout", {"type": "Timeout", "message": f"longer than {self.sweep.timeout:g} s"}
+                return "timeout", {"type": "Timeout", "message": f"longer than {limit:g} s"}
 
     def _start(self, log: Path, mode: str) -> None:
         self.connection, theirs = socket.socketpair()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_executor import notes
-from test_faults import assert_nothing_is_left, leases, processes_of, start, wait_for  # noqa: F401
+from test_faults import PATIENCE, assert_nothing_is_left, leases, processes_of, start, wait_for  # noqa: F401
 
 from benchmark.store import Store
 
@@ -34,7 +34,7 @@ def cluster(tmp_path, leases):  # noqa: F811
 
     def start_worker() -> subprocess.Popen:
         command = [*dask, "worker", address, "--nthreads", "1", "--resources", "GPU=1", "--no-dashboard", "--no-nanny"]
-        options = ["--local-directory", str(tmp_path / "dask"), "--death-timeout", "60"]
+        options = ["--local-directory", str(tmp_path / "dask"), "--death-timeout", str(PATIENCE)]
         processes.append(subprocess.Popen([*command, *options], **QUIET))
         return processes[-1]
 
@@ -50,7 +50,7 @@ def running(out: Path) -> int:
 
 def test_a_worker_is_killed_and_later_the_scheduler(tmp_path, leases, cluster):  # noqa: F811
     address, start_scheduler, start_worker = cluster
-    out, number = tmp_path / "out", 60
+    out, number = tmp_path / "out", 80
     scheduler, workers = start_scheduler(), [start_worker(), start_worker()]
     main = start(out, "dask", number, 0.1, address=address)
     wait_for(lambda: running(out) >= 8 and len({process for _, _, process in notes(out, "start")}) == 2)
@@ -61,16 +61,16 @@ def test_a_worker_is_killed_and_later_the_scheduler(tmp_path, leases, cluster): 
     scheduler.kill()
     scheduler.wait()
     main.send_signal(signal.SIGINT)  # reaches supervisors through the shared folder, not through Dask
-    printed, _ = main.communicate(timeout=20)
+    printed, _ = main.communicate(timeout=PATIENCE)
     assert main.returncode == 1 and "to continue: do it again" in printed, printed
-    workers[1].wait(timeout=30)  # a Dask worker ends with its scheduler
+    workers[1].wait(timeout=PATIENCE)  # a Dask worker ends with its scheduler
     assert_nothing_is_left(leases)
     before = len(Store(out).records())
     assert 8 <= before < number
 
     start_scheduler(), start_worker(), start_worker()
     main = start(out, "dask", number, 0.1, address=address)  # the same command
-    printed, _ = main.communicate(timeout=60)
+    printed, _ = main.communicate(timeout=PATIENCE)
     assert main.returncode == 0, printed
     assert len(Store(out).records()) == number and f"skipped={before}" in printed
     assert max(Counter(id for _, id, _ in notes(out, "end")).values()) == 1

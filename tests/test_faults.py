@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +17,7 @@ from benchmark.schedule import run_jobs
 from benchmark.store import Store, lock
 
 TESTS = Path(__file__).parent
+PATIENCE = 300  # seconds before a test gives up; on a machine that is not overloaded nothing here takes ten
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def processes_of(leases: Path) -> list[psutil.Process]:
 
 def assert_nothing_is_left(leases: Path) -> None:
     """No process after a moment (long, on a busy machine), and no lease is held."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while (left := processes_of(leases)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.1)
     assert not left, [process.cmdline() for process in left]
     for path in leases.glob("*.lock"):
         with path.open("rb") as file:
@@ -64,33 +64,18 @@ def start(
 
 
 def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "waited for a minute"
-        time.sleep(0.02)
+        assert time.monotonic() < deadline, f"waited for {PATIENCE} s"
+        time.sleep(0.05)
 
 
 def test_every_bad_run_gets_its_verdict_and_every_other_is_done(tmp_path, leases, monkeypatch):
     monkeypatch.setenv("LOWLABEL_PRETEND_DEVICES", "4")
     bad = ["raise", "kill", "hang", "exhaust", "exit", "no_memory", "cuda"]
     jobs = [a_job(i, method) for i, method in enumerate(bad)] + [a_job(i, seconds=0.01) for i in range(len(bad), 40)]
-    ended = threading.Event()
-
-    def kill_at_300_mb():  # in the role of the kernel or of SLURM
-        while not ended.wait(0.1):
-            for process in processes_of(leases):
-                try:
-                    if process.memory_info().rss > 300_000_000:
-                        process.kill()
-                except psutil.NoSuchProcess:
-                    continue
-
-    killer = threading.Thread(target=kill_at_300_mb)
-    killer.start()
     (tmp_path / "out").mkdir()
-    summary = run_jobs(jobs, tmp_path / "out", timeout=3, executor="fake_executor:execute")
-    ended.set()
-    killer.join()
+    summary = run_jobs(jobs, tmp_path / "out", timeout=8, executor="fake_executor:execute")
     assert (summary.done, summary.failed, summary.crashed, summary.timeout, summary.left) == (33, 4, 2, 1, 0)
     assert not summary.ok
     store = Store(tmp_path / "out")
@@ -133,9 +118,12 @@ def test_kills_at_random_moments_lose_nothing(tmp_path, leases):
     rng, out, number = random.Random(0), tmp_path / "out", 200
     victims = ["main"] * 6 + ["supervisor"] * 7 + ["child"] * 7
     rng.shuffle(victims)
+    out.mkdir()
+    (out / "notes.txt").touch()
     main = start(out, "loky", number, 0.05)
     for victim in victims:
-        wait_for(lambda: find(leases, "benchmark.child"))
+        before = len(notes(out, "start"))
+        wait_for(lambda before=before: len(notes(out, "start")) > before)
         time.sleep(rng.uniform(0.02, 0.25))
         assert main.poll() is None, f"the sweep ended before all rounds: {main.stdout.read()}"
         if victim == "main":
@@ -147,7 +135,7 @@ def test_kills_at_random_moments_lose_nothing(tmp_path, leases):
             found = find(leases, "benchmark.child" if victim == "child" else "popen_loky")
             if found:  # else it died just now
                 rng.choice(sorted(found, key=lambda process: process.pid)).kill()
-    printed, _ = main.communicate(timeout=120)
+    printed, _ = main.communicate(timeout=PATIENCE)
     assert main.returncode == 0, printed
     records = Store(out).records()
     assert len(records) == number and {record["status"] for record in records} == {"done"}
@@ -171,7 +159,7 @@ def find(leases: Path, word: str) -> list[psutil.Process]:
 def test_two_invocations_share_the_slots_and_the_work(tmp_path, leases):
     sweeps = [start(tmp_path / "out", "threading", 60, 0.03) for _ in range(2)]
     for sweep in sweeps:
-        printed, _ = sweep.communicate(timeout=120)
+        printed, _ = sweep.communicate(timeout=PATIENCE)
         assert sweep.returncode == 0, printed
     starts, ends = notes(tmp_path / "out", "start"), notes(tmp_path / "out", "end")
     assert len({id for _, id, _ in starts}) == len(starts) == len(ends) == 60  # no run twice
@@ -194,7 +182,7 @@ def test_stopping_is_quick_and_leaves_nothing(tmp_path, leases, signals, backend
     for number in signals:
         main.send_signal(number)
         time.sleep(0.05)
-    printed, _ = main.communicate(timeout=30)
+    printed, _ = main.communicate(timeout=PATIENCE)
     print(f"stopped in {time.monotonic() - begin:.2f} s")
     assert_nothing_is_left(leases)
     if len(signals) == 1:
@@ -214,7 +202,7 @@ def test_a_hanging_library_and_its_processes_end_with_a_killed_main_process(tmp_
     assert_nothing_is_left(leases)
     assert len(list((out / "sweeps").iterdir())) == 1
     main = start(out, backend, 1, 0.01)  # the next command clears up what the dead one could not
-    printed, _ = main.communicate(timeout=30)
+    printed, _ = main.communicate(timeout=PATIENCE)
     assert main.returncode == 0 and not list((out / "sweeps").iterdir()), printed
 
 
@@ -226,7 +214,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group(tmp_path, leases):
     main = subprocess.Popen(command, start_new_session=True, **pipe)
     wait_for(lambda: (out / "notes.txt").exists() and len(notes(out, "loader")) == 2)
     os.killpg(main.pid, signal.SIGINT)
-    printed, _ = main.communicate(timeout=30)
+    printed, _ = main.communicate(timeout=PATIENCE)
     assert main.returncode == 1 and "to continue: do it again" in printed and "Traceback" not in printed, printed
     assert_nothing_is_left(leases)
 
