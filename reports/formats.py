@@ -111,7 +111,7 @@ def latex_parts(table: Table) -> tuple[str, list[str], str]:
     width = len(table.columns)
     upper = _spans([top for top, _ in table.columns])
     lines = [
-        f"% {plain_text(table.title)}. Needs \\usepackage{{booktabs}}; use with \\input{{{table.name}.tex}}",
+        f"% {latex_text(table.title)}. Needs \\usepackage{{booktabs}}; use with \\input{{{table.name}.tex}}",
         r"\begin{table}[t]",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{latex_text(table.title)}}}",
