@@ -150,7 +150,7 @@ def _fetch_weights(rows: list) -> None:
 
 
 def _sweep(rows: list, timeout: float | None, arguments: argparse.Namespace, suite: Suite) -> int:
-    from benchmark.plan import NOT_APPLICABLE, selected
+    from benchmark.plan import DONE, NOT_APPLICABLE, STALE, selected
     from benchmark.schedule import run_jobs
 
     chosen = selected(rows, arguments.fresh)
@@ -166,7 +166,7 @@ def _sweep(rows: list, timeout: float | None, arguments: argparse.Namespace, sui
             slots=arguments.slots,
             per_gpu=arguments.per_gpu,
             timeout=timeout,
-            rerun={row.id for row in chosen},
+            rerun={row.id for row in chosen if row.state in (DONE, STALE)},
             continue_command=" ".join(["python", *sys.argv]),
         )
         if summary.interrupted:

@@ -68,7 +68,8 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
     for setting_name, dataset, setting_parameters in _settings(axes):
         setting = registry.make("settings", setting_name, {**setting_parameters, "dataset": dataset})
         for encoder, (method_name, parameters) in itertools.product(_encoders(axes, setting, dataset), methods):
-            method = registry.make("methods", method_name, parameters, _preset(method_name, encoder))
+            preset = _preset(method_name, setting_name, dataset, encoder)
+            method = registry.make("methods", method_name, parameters, preset)
             for seed in axes.seeds:
                 spec = {
                     "method": registry.describe(method_name, method),
@@ -119,10 +120,18 @@ def _encoders(axes: Axes, setting: Any, dataset: str) -> list[dict[str, Any]]:
     return [parse_encoder(text) for text in axes.encoders or (default,)]
 
 
-def _preset(method: str, encoder: dict[str, Any]) -> str:
-    """Official hyper-parameters were tuned for CLIP's own encoders; for the small ones a method may have a preset."""
+def _preset(method: str, setting: str, dataset: str, encoder: dict[str, Any]) -> str:
+    """The preset that a method has for the case at hand, "" for none; naming one on the command line overrules this.
+
+    For the shipped small encoders: "pocket_<setting>", "pocket". For others the official configurations:
+    "<data set>_<tower>" such as "voc_mlt_vitb16", then "<setting>".
+    """
     presets = getattr(registry.load("methods", method), "PRESETS", {})
-    return "pocket" if encoder["name"].startswith("pocket") and "pocket" in presets else ""
+    if encoder["name"].startswith("pocket"):
+        candidates = (f"pocket_{setting}", "pocket")
+    else:
+        candidates = (f"{dataset}_{encoder['name'].replace('-', '').lower()}", setting)
+    return next((name for name in candidates if name in presets), "")
 
 
 def _row(spec: dict[str, Any], skip: str, records: dict[str, Record], needs: str) -> Row:
