@@ -181,10 +181,6 @@ def inline(svg: str) -> str:
     body = re.sub(r'id="method-(\d+)-\d+-run-(\w+)"', r'class="m m\1 run" data-run="\2"', body)
     body = re.sub(r'id="method-(\d+)-\d+"', r'class="m m\1"', body)
     body = re.sub(r' id="(figure|axes|patch|line2d|matplotlib\.axis|text|legend|xtick|ytick|Fill)\w*"', "", body)
-    body = (
-        body.replace(INK, "currentColor")
-        .replace(RULE, "var(--rule)")
-        .replace(ORACLE, "var(--oracle)")
-        .replace("'DejaVu Sans'", "inherit")
-    )
+    body = body.replace(INK, "currentColor").replace(RULE, "var(--rule)").replace(ORACLE, "var(--oracle)")
+    body = re.sub(r"font-family: [^;\"]*;?", "", body)
     return re.sub(r">\s+<", "><", body)

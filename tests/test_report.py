@@ -29,7 +29,11 @@ def report(tmp_path_factory):
 def test_one_file_without_any_address(report):
     html = report.read_text(encoding="utf-8")
     assert "http" not in html.lower()
-    assert not re.findall(r'(?:src|href)="(?!#|data:)', html) and "@import" not in html and "url(" not in html
+    assert (
+        not re.findall(r'(?:src|href)="(?!#|data:)', html)
+        and "@import" not in html
+        and not re.search(r"url\((?!#)", html)
+    )
     assert HOSTILE["address"] in json.dumps(data_of(report))  # yet the text is all there
 
 
@@ -43,7 +47,8 @@ def test_hostile_text_stays_text(report):
     html = report.read_text(encoding="utf-8")
     assert "<script>alert" not in html and html.count("</script>") == 2
     failed = next(run for run in data_of(report)["runs"].values() if run["state"] == "failed")
-    assert "<script>alert" in failed["log"] and failed["command"].startswith("python run_all.py one ")
+    assert "<script>alert" in failed["reason"] and HOSTILE["rtl"] in failed["log"]
+    assert failed["command"].startswith("python run_all.py one ")
 
 
 def test_drawer_data_is_complete(report):
@@ -109,7 +114,7 @@ def test_tables_only(tmp_path):
 
 def test_a_class_without_positives_and_broken_records_do_not_stop_it(tmp_path):
     run = write_run(tmp_path, specification("coop", partial(0.5)), images=40)
-    broken = tmp_path / "runs" / "f" * 12
+    broken = tmp_path / "runs" / ("f" * 12)
     broken.mkdir(parents=True)
     (broken / "record.json").write_text('{"schema": 1, "id"')
     record = Store(tmp_path).read(run)
