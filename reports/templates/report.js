@@ -13,7 +13,7 @@ function el(tag, attributes = {}, ...children) {
     else if (name === "style") node.style.cssText = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
@@ -141,7 +141,7 @@ function tableRow(table, row) {
 
 function tableCell(table, row, [text, sd, flags, hole, marks, runs], k) {
   const shown = text ? [el("span", { class: (flags & 1 ? "best " : "") + (flags & 2 ? "second" : "") }, text),
-    sd && el("span", { class: "sd" }, "±" + sd), marks.map((mark) => el("span", { class: "mark" }, mark))]
+    sd && el("span", { class: "sd" }, "±" + sd), marks.map((mark) => el("span", { class: "mark" }, mark.replace(/^(\d+) of (\d+) seeds$/, "$1/$2")))]
     : [el("span", { class: /^(failed|crashed|timeout)/.test(hole) ? "hole failed" : "hole" }, shortHole(hole))];
   if (!runs.length) return el("span", { title: text ? null : hole }, shown);
   const where = `${row.label}, ${table.columns[k].filter(Boolean).join(" ")}: ${text || hole}`;
