@@ -58,10 +58,10 @@ def content(index: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
 def picture(index: int) -> Image.Image:
     """Scene `index` as an RGB image."""
     digits, scans, random = content(index)
-    things = [
-        scenes.Thing(int(digit), scan_mask(int(scan), LENGTHS[int(random.random() * 3)], ANGLES[int(random.random() * 5)]))
-        for digit, scan in zip(digits, scans, strict=True)
-    ]
+    things = []
+    for digit, scan in zip(digits, scans, strict=True):
+        length, angle = LENGTHS[int(random.random() * 3)], ANGLES[int(random.random() * 5)]
+        things.append(scenes.Thing(int(digit), scan_mask(int(scan), length, angle)))
     look = scenes.Look(
         dark=random.random() < 0.5,
         contrast=0.5 + 0.3 * random.random(),

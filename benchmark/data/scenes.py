@@ -86,7 +86,10 @@ def turned_mask(master: Image.Image, side: int, angle: int, look: str) -> np.nda
     mask = np.asarray(image)
     if look != "plain":
         thick = np.asarray(image.filter(ImageFilter.MaxFilter(3)))
-        mask = np.maximum(mask, thick // 2) if look == "bold" else np.clip((thick.astype(np.int16) - mask) * 3 // 2, 0, 255).astype(np.uint8)
+        if look == "bold":
+            mask = np.maximum(mask, thick // 2)
+        else:
+            mask = np.clip((thick.astype(np.int16) - mask) * 3 // 2, 0, 255).astype(np.uint8)
     rows, columns = np.flatnonzero(mask.max(1) > 32), np.flatnonzero(mask.max(0) > 32)
     return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
@@ -138,7 +141,7 @@ def draw_scene(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw objects on a textured ground.
 
-    Returns the picture (3, side, side) uint8 and the boxes (len(things), 4) float32: top, left, bottom, right in pixels.
+    Returns the picture (3, side, side) uint8 and the boxes (len(things), 4) float32: top, left, bottom, right.
     """
     low = 0.5 - look.contrast / 2 + (random.random() - 0.5) * (1 - look.contrast) * 0.8
     high = low + look.contrast

@@ -1,0 +1,23 @@
+"""`python -m benchmark.pocket pretrain NAME`: train the weights of a pocket CLIP from scratch."""
+
+import argparse
+from pathlib import Path
+
+from benchmark.pocket import NAMES
+from benchmark.pocket.pretrain import SAMPLES, pretrain
+
+
+def main() -> None:
+    """Read the command line and pretrain."""
+    parser = argparse.ArgumentParser(prog="python -m benchmark.pocket", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("pretrain", help="train from scratch or resume; writes weights, sha256 and log")
+    command.add_argument("name", choices=NAMES)
+    command.add_argument("--folder", type=Path, default=Path("results/pretraining"), help="for checkpoint and log")
+    command.add_argument("--samples", type=int, help="scenes to train on (default: as many as the shipped weights saw)")
+    options = parser.parse_args()
+    pretrain(options.name, options.folder, options.samples or SAMPLES[options.name])
+
+
+if __name__ == "__main__":
+    main()
