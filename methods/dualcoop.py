@@ -49,6 +49,7 @@ class Method:
     tokens. The loss is summed over the known cells of a batch and multiplied by `loss_weight`, 0 meaning 0.015 / known
     fraction of the training labels. `classes_per_batch` > 0 trains on that many random classes a batch; 0 on all.
     The published runs take 0.001 as learning rate for VOC. SGD, its rate a cosine over the epochs after one at 1e-5.
+    The pocket presets were chosen by validation mAP at 50 % known labels.
     """
 
     context_length: int = 16
@@ -74,7 +75,8 @@ class Method:
     needs: ClassVar[str] = "regions"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "zero_shot": {"context_length": 64, "loss_weight": 0.01},
-        "pocket": {"context_length": 4, "epochs": 10, "learning_rate": 0.01},
+        "pocket": {"context_length": 4, "class_specific": True, "epochs": 8, "batch_size": 64, "learning_rate": 0.01},
+        "pocket_zero_shot": {"epochs": 8, "batch_size": 64},
     }
 
     @property

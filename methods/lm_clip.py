@@ -83,7 +83,8 @@ class Method:
             "class_weights_power": 1.6,
             "sample_weights_power": 1.6,
         },
-        "pocket": {"epochs": 4, "batch_size": 32, "learning_rate": 1e-4},
+        "pocket": {"epochs": 1, "batch_size": 64, "learning_rate": 2e-4, "channels_last": True},
+        "pocket_long_tail": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-4, "channels_last": True},
     }
 
     def __post_init__(self) -> None:
