@@ -30,7 +30,9 @@ def matrix(comparison: Comparison, artist: Artist) -> Figure:
             tag, ink = f"{artist.tag(methods[i])}-and-{artist.looks[methods[j]].index}", INK
             if p < 0.05:  # at least half of the colour, so that a significant cell is never pale
                 shade = 0.5 + math.copysign(0.15 + 0.35 * abs(difference) / strongest, difference)
-                axes.add_patch(plt.Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=colours(shade), gid=tag))
+                axes.add_patch(
+                    plt.Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=colours(shade), linewidth=0, gid=tag)
+                )
                 ink = "#ffffff" if abs(shade - 0.5) > 0.32 else "#222222"
             style = {"color": ink, "fontsize": 8, "alpha": 1 if p < 0.05 else 0.6}
             axes.text(j, i, f"{difference:+.1f}", ha="center", va="center", gid=tag, **style)

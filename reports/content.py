@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reports.examples import examples
 from reports.formats import BLOCKS, Table, csv_parts, latex_block, latex_parts, markdown_parts
 from reports.results import SELECTIONS, Entry, Group, encoder_label
@@ -271,8 +269,3 @@ def as_json(data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return re.sub("http", lambda match: f"\\u{ord(match[0][0]):04x}{match[0][1:]}", text, flags=re.I)
-
-
-def finite(values: np.ndarray) -> list[float | None]:
-    """JSON has no NaN."""
-    return [round(float(v), 2) if math.isfinite(v) else None for v in values]

@@ -5,6 +5,7 @@ import io
 import unicodedata
 from dataclasses import dataclass
 
+LONGEST_LATEX_LABEL = 32
 LONGEST = 200  # characters of any text in a table
 
 BLOCKS = {
@@ -59,6 +60,9 @@ _LATEX = {
     "{": r"\{",
     "}": r"\}",
     "$": r"\$",
+    "[": "{[}",  # after \\ a bare [ or * would be an argument
+    "]": "{]}",
+    "*": "{*}",
     "&": r"\&",
     "%": r"\%",
     "#": r"\#",
@@ -95,7 +99,7 @@ def latex_text(text: str) -> str:
         else:
             base = unicodedata.normalize("NFKD", c)
             accented = len(base) == 2 and base[0].isascii() and base[1] in "\u0300\u0301\u0302\u0303\u0308\u0327"
-            pieces.append(c if accented else f"[U+{ord(c):04X}]")
+            pieces.append(c if accented else f"{{[}}U+{ord(c):04X}{{]}}")
     return "".join(pieces)
 
 
@@ -109,11 +113,13 @@ def plain_text(text: str) -> str:
 def latex_parts(table: Table) -> tuple[str, list[str], str]:
     """Head, one text per row and foot of a booktabs table for `\\input`; it needs \\usepackage{booktabs}."""
     width = len(table.columns)
+    # Both columns of a two-column paper for many columns; in a one-column paper table* is an ordinary table.
+    environment, size = ("table*", "scriptsize") if width > 6 else ("table", "footnotesize")
     upper = _spans([top for top, _ in table.columns])
     lines = [
         f"% {latex_text(table.title)}. Needs \\usepackage{{booktabs}}; use with \\input{{{table.name}.tex}}",
-        r"\begin{table}[t]",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{{environment}}}[t]",
+        rf"\centering\{size}\setlength{{\tabcolsep}}{{3pt}}",
         rf"\caption{{{latex_text(table.title)}}}",
         rf"\label{{tab:{table.name.replace('_', '-')}}}",
         rf"\begin{{tabular}}{{l{'c' * width}}}",
@@ -128,7 +134,7 @@ def latex_parts(table: Table) -> tuple[str, list[str], str]:
     if table.notes:
         notes = r"\newline ".join(latex_text(note) for note in table.notes)
         foot.append(rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize\raggedright {notes}}}")
-    foot.append(r"\end{table}")
+    foot.append(rf"\end{{{environment}}}")
     return "\n".join(lines), [_latex_row(row) for row in table.rows], "\n".join(foot)
 
 
@@ -141,10 +147,11 @@ def _latex_row(row: Row) -> str:
         if cell.best:
             text = rf"\textbf{{{text}}}"
         if cell.sd:
-            text += rf"{{\scriptsize$\pm${latex_text(cell.sd)}}}"
+            text += rf"{{\tiny$\pm${latex_text(cell.sd)}}}"
         cells.append(text)
     mark = r"$^\dagger$" if "second hand" in row.note else ""
-    return " & ".join([latex_text(row.label) + mark, *cells]) + r" \\"
+    label = row.label if len(row.label) <= LONGEST_LATEX_LABEL else row.label[: LONGEST_LATEX_LABEL - 1] + "…"
+    return " & ".join([latex_text(label) + mark, *cells]) + r" \\"
 
 
 def _spans(labels: list[str]) -> list[tuple[str, int, int]]:
