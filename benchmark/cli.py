@@ -210,7 +210,11 @@ def _report(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
 
 
 def _write_report(outs: list[Path], arguments: argparse.Namespace) -> int:
-    path = _build_report(outs, tables_only=arguments.tables_only)
+    from benchmark.plan import recorded_rows
+    from benchmark.store import Store
+
+    rows = [row for out in outs for row in recorded_rows(Store(out).records())]
+    path = _build_report(outs, rows, tables_only=arguments.tables_only)
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     return 0

@@ -156,6 +156,20 @@ def is_stale(record: Record) -> bool:
     return record["provenance"].get("code_digest") != current
 
 
+def recorded_rows(records: list[Record]) -> list[Row]:
+    """The rows of a report that is made without a plan: what is recorded, with stale ones marked."""
+    rows = []
+    for record in records:
+        for kind_and_name, path in record["provenance"].get("plugins", {}).items():
+            if Path(path).is_file():
+                registry.register_file(kind_and_name.partition(":")[0], path)
+        try:
+            rows.append(_row(record["spec"], "", {record["id"]: record}, ""))
+        except ValueError as error:  # its plugin is gone: the number stands, but nobody can repeat it
+            rows.append(Row(record["id"], record["spec"], STALE, str(error)))
+    return rows
+
+
 def _with_costs(rows: list[Row], records: list[Record]) -> list[Row]:
     """Estimates seconds from earlier records: same method × data set × encoder, else same method, else a constant."""
 

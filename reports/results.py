@@ -137,7 +137,7 @@ def failure(record: Record) -> str:
 def label_methods(entries: list[Entry]) -> None:
     """Labels a method by its name and the parameters in which its runs differ: `coop(context_length=4)`.
 
-    A preset that goes with the encoder (the small ones have their own) makes no difference that a reader must see.
+    A preset that goes with the encoder, setting and data set (the plan chooses one) makes no difference to be shown.
     """
     by_name = defaultdict(list)
     for entry in entries:
@@ -145,7 +145,9 @@ def label_methods(entries: list[Entry]) -> None:
     for name, members in by_name.items():
         presets = defaultdict(set)
         for entry in members:
-            presets[encoder_label(entry.spec["encoder"])].add(entry.spec["method"].get("preset", ""))
+            setting = entry.spec["setting"]
+            case = (encoder_label(entry.spec["encoder"]), setting["name"], setting.get("dataset"))
+            presets[case].add(entry.spec["method"].get("preset", ""))
         mixed = any(len(found) > 1 for found in presets.values())
         values = defaultdict(lambda: defaultdict(set))  # preset -> parameter -> values
         for entry in members:

@@ -60,7 +60,9 @@ def test_calibrated_logits_start_centred(clip, tmp_path):
     assert torch.allclose(text.norm(dim=-1), torch.ones(len(CLASSES)))
     cosines = x @ text.T
     logits = method.predict(clip, x, CLASSES)
-    assert torch.allclose(logits, 100 * (cosines - cosines.mean()), atol=1e-4)
+    rate = (part.y == 1).sum() / (part.y != -1).sum()
+    assert method.bias.item() == pytest.approx(np.log(rate / (1 - rate)), rel=1e-5)
+    assert torch.allclose(logits, 100 * (cosines - cosines.mean()) + method.bias, atol=1e-4)
 
 
 def test_raw_logits_are_clips(clip, tmp_path):

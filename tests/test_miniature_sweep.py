@@ -18,7 +18,7 @@ METHODS = (
     "linear_probe(C=1.)",
     "coop(epochs=1)",
     "dualcoop(epochs=1)",
-    "lm_clip(epochs=1, preset='coco_mlt_vitb16')",
+    "lm_clip(epochs=1)",
 )
 SETTINGS = {
     "partial(known=.5, val_fraction=.2)": ("voc2007", "coco2014"),
