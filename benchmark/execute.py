@@ -90,7 +90,7 @@ def _run(job: dict[str, Any], record: Record, store: Store, device: torch.device
         val_scores = predict(world, world.val, world.val.classes)
     record["provenance"]["weights_sha256"] = world.clip.weights_sha256
     record["metrics"], record["per_class"] = score(task, scores, val_scores)
-    if hasattr(method, "image_features"):
+    if hasattr(method, "image_features") and task.groups:  # a second pass over the test images
         _add_centroid_distances(record["metrics"], world)
     _write_examples(world, store.folder(job["id"]))
     return scores

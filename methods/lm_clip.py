@@ -24,7 +24,7 @@ class Method:
     are squashed and normalised with ImageNet's statistics: that is the encoder `RN50/openai@224+imagenet`.
 
     `balanced_weight` is λ. `class_weights_power` and `sample_weights_power` act where `weighted_loss` and
-    `weighted_sampling` (with replacement, as many draws as images) are on. `captions` "labels" describes an image by
+    `weighted_sampling` (with replacement) are on; an epoch draws `draws` × as many images as there are. `captions` "labels" describes an image by
     `prompt` and the names of its known positives, "a photo of a cat, dog"; "given" takes the data set's own sentences,
     which may name labels that the mask hides. `batch_norm` "train" uses and updates batch statistics, "eval" does not.
     `channels_last` makes convolutions faster (1.5 × on a CPU) and moves their gradients by rounding errors that batch
@@ -49,6 +49,7 @@ class Method:
     class_weights_power: float = 0.7
     weighted_sampling: bool = True
     sample_weights_power: float = 0.7
+    draws: float = 1.0
     captions: str = "labels"
     prompt: str = "a photo of a "
     batch_norm: str = "train"
@@ -83,7 +84,14 @@ class Method:
             "class_weights_power": 1.6,
             "sample_weights_power": 1.6,
         },
-        "pocket": {"epochs": 1, "batch_size": 64, "learning_rate": 2e-4, "channels_last": True},
+        "pocket": {
+            "epochs": 1,
+            "draws": 0.5,
+            "batch_size": 64,
+            "learning_rate": 2e-4,
+            "balanced_weight": 30.0,
+            "channels_last": True,
+        },
         "pocket_long_tail": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-4, "channels_last": True},
     }
 
@@ -129,11 +137,12 @@ class Method:
     def _steps(self, train: Part, run: Run) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """One epoch: total loss (), logits (B, C) and targets (B, C) of each batch."""
         count = len(train)
+        draws = max(1, round(self.draws * count))
         if self.weighted_sampling:
             chance = sample_weights(train.y, self.sample_weights_power)
-            rows = run.rng.choice(count, count, p=chance / chance.sum())
+            rows = run.rng.choice(count, draws, p=chance / chance.sum())
         else:
-            rows = run.rng.permutation(count)
+            rows = run.rng.permutation(count)[:draws]
         weights = None
         if self.weighted_loss:
             weights = torch.from_numpy(class_weights(train.y, self.class_weights_power)).to(run.device)
