@@ -24,9 +24,10 @@ class Method:
     are squashed and normalised with ImageNet's statistics: that is the encoder `RN50/openai@224+imagenet`.
 
     `balanced_weight` is λ. `class_weights_power` and `sample_weights_power` act where `weighted_loss` and
-    `weighted_sampling` (with replacement) are on; an epoch draws `draws` × as many images as there are. `captions` "labels" describes an image by
-    `prompt` and the names of its known positives, "a photo of a cat, dog"; "given" takes the data set's own sentences,
-    which may name labels that the mask hides. `batch_norm` "train" uses and updates batch statistics, "eval" does not.
+    `weighted_sampling` (with replacement) are on; an epoch draws `draws` × as many images as there are. `captions`
+    "labels" describes an image by `prompt` and the names of its known positives, "a photo of a cat, dog"; "given" takes
+    the data set's own sentences, which may name labels that the mask hides. `batch_norm` "train" uses and updates batch
+    statistics, "eval" does not.
     `channels_last` makes convolutions faster (1.5 × on a CPU) and moves their gradients by rounding errors that batch
     statistics of small batches enlarge (up to 1e-2 relative), hence it is off by default.
 
