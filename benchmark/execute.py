@@ -147,8 +147,9 @@ def _write_examples(world: World, folder: Path) -> None:
 
 
 def _trainable_parameters(method: Any) -> int:
+    """What the method says after its fit, else the size of its state."""
     state = method.state_dict() if hasattr(method, "state_dict") else {}
-    return int(sum(value.numel() for value in state.values()))
+    return int(getattr(method, "trainable_parameters", sum(value.numel() for value in state.values())))
 
 
 def _tensorboard(folder: Path, spec: dict[str, Any]) -> Any:

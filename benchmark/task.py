@@ -112,7 +112,8 @@ class Method(Protocol):
     `Part`), `state_dict() -> dict[str, Tensor]` and `load_state_dict(clip, classes, state)` for methods that train
     (selection of an epoch, checkpoints; `classes` are those of the training labels),
     `region_weights(clip, x, classes) -> (B, R, C)` for the report's heat maps, `image_features(clip, x) -> (B, D)` for
-    the distances PD and ND when the image tower is trained.
+    the distances PD and ND when the image tower is trained; after a fit `trainable_parameters`, where the state holds
+    more than what was trained.
     """
 
     needs: ClassVar[str]

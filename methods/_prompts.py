@@ -103,6 +103,7 @@ def fit_prompts(
     groups = [{"params": [prompts.context], "peak": method.learning_rate}]
     if others:
         groups.append({"params": others, "peak": CALIBRATION_RATE, "weight_decay": 0.0})
+    method.trainable_parameters = sum(value.numel() for group in groups for value in group["params"])
     optimiser = torch.optim.SGD(groups, momentum=method.momentum, weight_decay=method.weight_decay)
     for epoch in range(method.epochs):
         for group in optimiser.param_groups:

@@ -107,6 +107,7 @@ class Method:
         if self.captions == "given" and train.captions is None:
             raise ValueError('this data set has no captions; use captions="labels"')
         self._copy(clip)
+        self.trainable_parameters = sum(value.numel() for value in self.model.parameters())
         optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=self.learning_rate,
