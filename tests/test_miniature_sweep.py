@@ -22,7 +22,7 @@ METHODS = (
 )
 SETTINGS = {
     "partial(known=.5, val_fraction=.2)": ("voc2007", "coco2014"),
-    "partial(preset='paper')": ("voc2007", "coco2014"),
+    "partial(preset='paper', known=.5)": ("voc2007", "coco2014"),
     "zero_shot": ("coco2014", "nus_wide"),
     "long_tail": ("voc_mlt", "coco_mlt"),
 }
