@@ -15,8 +15,9 @@ def main() -> None:
     command.add_argument("name", choices=NAMES)
     command.add_argument("--folder", type=Path, default=Path("results/pretraining"), help="for checkpoint and log")
     command.add_argument("--samples", type=int, help="scenes to train on (default: as many as the shipped weights saw)")
+    command.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
     options = parser.parse_args()
-    pretrain(options.name, options.folder, options.samples or SAMPLES[options.name])
+    pretrain(options.name, options.folder, options.samples or SAMPLES[options.name], options.threads)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,31 +26,53 @@ from benchmark.pocket.objectives import Table, losses, pixels_of, present
 from benchmark.pocket.text import Vocabulary, adopt_text, teach_text
 
 BATCH = 128
-RATE = {"pocket-RN": 2e-3, "pocket-ViT": 1e-3}
-WARM_UP, DECAY = 60, {"pocket-RN": 1 / 3, "pocket-ViT": 1 / 5}  # steps of warm-up; part of the run that decays
+WARM_UP, DECAY = 60, {"pocket-RN": 1 / 3, "pocket-ViT": 1 / 10}  # steps of warm-up; part of the run that decays
 WEIGHTS = {"plain": 1.0, "style": 1.0, "regions": 0.5, "captions": 0.5, "teacher": 10.0}
 AVERAGING = 0.996  # of the exponential moving average of the weights, which is what ships
-# (from this sample on, canvas side, most objects, whether prompts come from the text tower or from a table)
+
+
+class Stage(NamedTuple):
+    """From sample `start` on: canvas side, most objects, are prompts read by the text tower, learning rate."""
+
+    start: int
+    canvas: int
+    most: int
+    read: bool
+    rate: float
+
+
 STAGES = {
-    "pocket-RN": ((0, 32, 1, False), (102_400, 64, 4, False), (217_600, 64, 4, True), (268_800, 96, 5, True)),
-    "pocket-ViT": (
-        (0, 32, 1, False), (153_600, 64, 4, False), (179_200, 32, 1, False), (409_600, 64, 4, False),
-        (512_000, 64, 4, True), (614_400, 96, 5, True),
+    "pocket-RN": (
+        Stage(0, 32, 1, False, 2e-3),
+        Stage(102_400, 64, 4, False, 2e-3),
+        Stage(217_600, 64, 4, True, 2e-3),
+        Stage(268_800, 96, 5, True, 2e-3),
     ),
-}  # fmt: skip
+    "pocket-ViT": (
+        Stage(0, 32, 1, False, 1e-3),
+        Stage(153_600, 64, 4, False, 1e-3),
+        Stage(179_200, 32, 1, False, 1e-3),
+        Stage(409_600, 64, 4, False, 1e-3),
+        Stage(512_000, 64, 4, True, 1e-3),
+        Stage(550_400, 32, 1, True, 1.5e-3),
+        Stage(665_600, 64, 4, True, 1.5e-3),
+        Stage(768_000, 96, 5, True, 1.5e-3),
+    ),
+}
 TEACHERS = {"pocket-ViT": "pocket-RN"}  # from the first text stage on, text tower and image features are a teacher's
-SAMPLES = {"pocket-RN": 326_400, "pocket-ViT": 640_000}
+SAMPLES = {"pocket-RN": 326_400, "pocket-ViT": 780_800}
 COLUMNS = ("samples", "canvas", "rate", *WEIGHTS, "scale", "images_per_second", "mAP")
 
 
-def stage(name: str, samples: int) -> tuple[int, int, bool]:
-    """Canvas side, largest number of objects and whether the text tower is in use after so many samples."""
-    return [row[1:] for row in STAGES[name] if row[0] <= samples][-1]
+def stage(name: str, samples: int) -> Stage:
+    """The stage of a run after so many samples."""
+    return [row for row in STAGES[name] if row.start <= samples][-1]
 
 
 def learning_rate(name: str, samples: int, total: int) -> float:
-    """Linear warm-up, constant, linear decay to zero over the last DECAY of the run."""
-    return RATE[name] * min(1.0, (samples / BATCH + 1) / WARM_UP, (1 - samples / total) / DECAY[name])
+    """The rate of the stage, with a linear warm-up and a linear decay to zero over the last DECAY of the run."""
+    ramp = min(1.0, (samples / BATCH + 1) / WARM_UP, (1 - samples / total) / DECAY[name])
+    return stage(name, samples).rate * ramp
 
 
 def start_positions(visual: nn.Module) -> None:
@@ -124,11 +147,11 @@ class Trainer:
 
     def step(self, total: int) -> dict[str, float]:
         """Train on the next batch and return its losses."""
-        canvas, most, read = stage(self.name, self.samples)
+        _, canvas, most, read, _ = stage(self.name, self.samples)
         if read and self.teacher and self.model.logit_scale.requires_grad:
             for model in (self.model, self.average):
                 adopt_text(model, self.teacher, self.vocabulary)
-        elif read and not self.teacher and not stage(self.name, self.samples - BATCH)[2]:
+        elif read and not self.teacher and not stage(self.name, self.samples - BATCH).read:
             teach_text(self.model, self.table, self.vocabulary)
             for key, value in self.model.state_dict().items():
                 if not key.startswith(("visual", "logit_scale")):
@@ -152,12 +175,12 @@ class Trainer:
         return {key: float(value.detach()) for key, value in parts.items()}
 
 
-def pretrain(name: str, folder: Path, total: int, evaluate_every: int = 12_800) -> None:
+def pretrain(name: str, folder: Path, total: int, threads: int = 1, evaluate_every: int = 12_800) -> None:
     """Train to `total` samples, keeping checkpoint and log in `folder`; the same command resumes.
 
     At the end the weights, their sha256 and the log are written into this package.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(name, folder)
     held_out = [corpus.pretraining_scene(corpus.HELD_OUT + i, 96, 5) for i in range(500)]
@@ -167,16 +190,16 @@ def pretrain(name: str, folder: Path, total: int, evaluate_every: int = 12_800) 
     progress = tqdm(total=total, initial=trainer.samples, unit="scene", desc=name, mininterval=5)
     recent, since, mark = [], time.perf_counter(), trainer.samples
     while trainer.samples < total:
-        canvas, _, read = stage(name, trainer.samples)
+        now = stage(name, trainer.samples)
         recent.append(trainer.step(total))
         progress.update(BATCH)
         if trainer.samples // evaluate_every > (trainer.samples - BATCH) // evaluate_every or trainer.samples >= total:
             rate = (trainer.samples - mark) / (time.perf_counter() - since)
             row = {key: f"{np.mean([part[key] for part in recent]):.3f}" for key in WEIGHTS}
-            row |= {"samples": trainer.samples, "canvas": canvas, "images_per_second": f"{rate:.0f}"}
+            row |= {"samples": trainer.samples, "canvas": now.canvas, "images_per_second": f"{rate:.0f}"}
             row |= {"rate": f"{learning_rate(name, trainer.samples - BATCH, total):.2e}"}
             row |= {"scale": f"{float(trainer.model.logit_scale.exp()):.2f}"}
-            table = None if read else trainer.table
+            table = None if now.read else trainer.table
             row |= {"mAP": f"{zero_shot_map(trainer.average, trainer.vocabulary, held_out, table):.2f}"}
             with log.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS).writerow(row)
