@@ -1,7 +1,6 @@
 """The plan: the product of the axes, reasons to skip, the state of every run, its cost, and the order."""
 
 import itertools
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -205,8 +204,3 @@ def selected(rows: list[Row], fresh: str) -> list[Row]:
     states = {"": {TODO, FAILED}, "failed": {TODO, FAILED}, "stale": {TODO, FAILED, STALE}}
     states["all"] = states["stale"] | {DONE}
     return [row for row in rows if row.state in states[fresh]]
-
-
-def set_data_root(path: str | Path) -> None:
-    """Where data sets lie, for this process and its children."""
-    os.environ["LOWLABEL_DATA"] = str(path)

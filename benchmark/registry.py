@@ -121,7 +121,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _value(node: ast.expr, problem: str) -> Any:
-    if isinstance(node, ast.Call | ast.Name) and not (isinstance(node, ast.Name) and node.id in ("inf", "nan")):
+    if isinstance(node, ast.Call | ast.Name):
         return ast.unparse(node)  # a plugin inside a plugin: tuned(method=coop(epochs=5))
     try:
         return ast.literal_eval(node)

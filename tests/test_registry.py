@@ -1,5 +1,6 @@
 """Plugins by name and path, texts to descriptions, run ids."""
 
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -150,3 +151,10 @@ def test_a_file_without_the_class_is_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="has no dataclass called 'Method'"):
         registry.load("methods", "empty_idea")
     assert Path(registry.plugin_files()["methods:empty_idea"]) == path
+
+
+def test_an_installed_package_offers_plugins_by_entry_point(monkeypatch):
+    point = importlib.metadata.EntryPoint("packaged", "methods.zero_shot_clip:Method", "lowlabel.methods")
+    monkeypatch.setattr(registry, "_entry_points", lambda kind: {"packaged": point} if kind == "methods" else {})
+    assert "packaged" in registry.names("methods") and "packaged" not in registry.names("settings")
+    assert registry.describe("packaged", registry.make("methods", "packaged", {}))["name"] == "packaged"
