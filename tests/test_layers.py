@@ -1,4 +1,4 @@
-"""Dependencies point one way, the supervisors' import path stays free of torch, nothing is written twice."""
+"""Dependencies point one way, and the import path of the supervisors stays free of torch."""
 
 import ast
 import subprocess
