@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 LOOKS = ("plain", "bold", "outlined")
@@ -85,13 +85,20 @@ def turned_mask(master: Image.Image, side: int, angle: int, look: str) -> np.nda
         image = image.rotate(angle, Image.BICUBIC, expand=True)
     mask = np.asarray(image)
     if look != "plain":
-        thick = np.asarray(image.filter(ImageFilter.MaxFilter(3)))
+        thick = _thicken(mask)
         if look == "bold":
             mask = np.maximum(mask, thick // 2)
         else:
             mask = np.clip((thick.astype(np.int16) - mask) * 3 // 2, 0, 255).astype(np.uint8)
     rows, columns = np.flatnonzero(mask.max(1) > 32), np.flatnonzero(mask.max(0) > 32)
     return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _thicken(mask: np.ndarray) -> np.ndarray:
+    """The largest of each pixel and its eight neighbours; (h, w) uint8."""
+    padded = np.pad(mask, 1)
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 @cache
@@ -118,12 +125,14 @@ def _texture(random: np.random.Generator, kind: str, side: int) -> np.ndarray | 
     return stripes * (((across % 1) > 0.5).astype(np.float32) * 2 - 1)
 
 
-def _colour(random: np.random.Generator, brightness: float, saturation: float) -> list[float]:
-    """Red, green and blue in 0..255 of given mean brightness in 0..1, spread around it by the saturation."""
-    hue = random.random(3).tolist()
-    middle = sum(hue) / 3
-    spread = 2 * saturation * (min(brightness, 1 - brightness) + 0.12)
-    return [min(max(brightness + (value - middle) * spread, 0.0), 1.0) * 255 for value in hue]
+def _colours(hues: np.ndarray, brightness: np.ndarray | float, saturation: float) -> np.ndarray:
+    """Red, green and blue (n, 3) float32 in 0..255 of given mean brightness in 0..1.
+
+    Random `hues` (n, 3) in 0..1 spread them around the brightness, as far as the saturation says.
+    """
+    middle = (hues[:, :1] + hues[:, 1:2] + hues[:, 2:]) / 3
+    spread = 2 * saturation * (np.minimum(brightness, 1 - brightness) + 0.12)
+    return (np.minimum(np.maximum(brightness + (hues - middle) * spread, 0.0), 1.0) * 255).astype(np.float32)
 
 
 def places(random: np.random.Generator, count: int, side: int) -> np.ndarray:
@@ -147,20 +156,19 @@ def draw_scene(
     high = low + look.contrast
     ground, paint = (low, high) if look.dark else (high, low)
     picture = np.empty((3, side, side), np.float32)
-    picture[:] = np.float32(_colour(random, ground, look.saturation))[:, None, None]
+    picture[:] = _colours(random.random((1, 3)), ground, look.saturation)[0, :, None, None]
     if look.texture_strength:
         picture += _texture(random, look.texture, side) * np.float32(255 * 0.3 * look.texture_strength)
-    boxes = np.empty((len(things), 4), np.float32)
-    for number, (thing, centre) in enumerate(zip(things, places(random, len(things), side), strict=True)):
+    boxes, centres = np.empty((len(things), 4), np.float32), places(random, len(things), side).tolist()
+    colours = _colours(random.random((len(things), 3)), paint, look.saturation)[:, :, None, None]
+    for number, (thing, centre, colour) in enumerate(zip(things, centres, colours, strict=True)):
         height, width = thing.mask.shape
         top = int(min(max(centre[0] - height / 2, 0), max(side - height, 0)))
         left = int(min(max(centre[1] - width / 2, 0), max(side - width, 0)))
         alpha = thing.mask[:side, :side] * np.float32(1 / 255)
-        rest = 1 - alpha
-        for plane, value in zip(picture, _colour(random, paint, look.saturation), strict=True):
-            window = plane[top : top + height, left : left + width]
-            window *= rest
-            window += alpha * np.float32(value)
+        window = picture[:, top : top + height, left : left + width]
+        window *= 1 - alpha
+        window += alpha * colour
         boxes[number] = top, left, top + height, left + width
     if look.scribbles:
         _scribble(random, picture, look)
@@ -174,5 +182,5 @@ def _scribble(random: np.random.Generator, picture: np.ndarray, look: Look) -> N
     heading = angle * (2 * np.pi) + (bend - 0.5) * 0.3 * np.arange(6 + int(random.random() * 14))
     rows = (start[0] + np.cumsum(np.sin(heading), 1)).astype(np.int64).clip(0, side - 1)
     columns = (start[1] + np.cumsum(np.cos(heading), 1)).astype(np.int64).clip(0, side - 1)
-    colours = np.float32([_colour(random, random.random(), look.saturation) for _ in range(look.scribbles)])
-    picture[:, rows, columns] = colours.T[:, :, None]
+    drawn = random.random((look.scribbles, 4))
+    picture[:, rows, columns] = _colours(drawn[:, 1:], drawn[:, :1], look.saturation).T[:, :, None]
