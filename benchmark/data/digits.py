@@ -39,12 +39,18 @@ def scans_of(digit: int, train: bool) -> np.ndarray:
     return numbers[(numbers < TRAIN_SCANS) == train]
 
 
-@lru_cache(maxsize=50_000)
-def scan_mask(number: int, length: int, angle: int) -> np.ndarray:
-    """The mask (h, w) uint8 of one scan, smoothly enlarged to `length` pixels and turned."""
+@lru_cache(maxsize=2_000)
+def large_scan(number: int) -> Image.Image:
+    """One scan, smoothly enlarged and cut to what is written (PIL image of mode L)."""
     scan = Image.fromarray((_scans()[0][number] * (255 / 16)).astype(np.uint8))
     large = scan.resize((scenes.MASTER, scenes.MASTER), Image.BICUBIC)
-    return scenes.turned_mask(large.crop(large.getbbox()), length, angle, "plain")
+    return large.crop(large.getbbox())
+
+
+@lru_cache(maxsize=50_000)
+def scan_mask(number: int, length: int, angle: int) -> np.ndarray:
+    """The mask (h, w) uint8 of one scan, reduced to `length` pixels and turned."""
+    return scenes.turned_mask(large_scan(number), length, angle, "plain")
 
 
 def content(index: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:

@@ -96,7 +96,8 @@ def turned_mask(master: Image.Image, side: int, angle: int, look: str) -> np.nda
 
 def _thicken(mask: np.ndarray) -> np.ndarray:
     """The largest of each pixel and its eight neighbours; (h, w) uint8."""
-    padded = np.pad(mask, 1)
+    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
+    padded[1:-1, 1:-1] = mask
     rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
     return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
