@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark import data, registry
+from benchmark import data
 
 VERBS = ("run", "plan", "report", "list", "one", "new", "check", "diff", "data")
 KINDS = ("methods", "settings", "datasets", "encoders")
@@ -261,8 +261,8 @@ def _diff(arguments: argparse.Namespace, suite: Suite) -> int:
 def _data(arguments: argparse.Namespace, suite: Suite) -> int:
     from benchmark.data import download
 
-    if arguments.name and arguments.name not in data.names():
-        raise ValueError(f"There is no data set {arguments.name!r}. {registry.nearest(arguments.name, data.names())}")
+    if arguments.name:
+        data.module(arguments.name)
     if arguments.download:
         for name in [arguments.name] if arguments.name else data.names():
             if not data.embedded(name):

@@ -5,7 +5,6 @@
 taken from the folder in the environment variable LOWLABEL_MODEL_CONFIGS.
 """
 
-import difflib
 import os
 import re
 import zipfile
@@ -28,6 +27,7 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from benchmark import weights
 from benchmark.dense import dense_features, global_features, set_image_size, stride
 from benchmark.images import STATISTICS, Transform, normalise
+from benchmark.registry import nearest
 
 POCKET = ("pocket-RN", "pocket-ViT")
 GRAMMAR = re.compile(r"(?P<name>[^/@+]+)(/(?P<weights>.+?))?(@(?P<size>\d+))?(?P<flags>(\+crop|\+imagenet)*)")
@@ -41,10 +41,7 @@ def model_config(name: str) -> dict[str, Any]:
         open_clip.add_model_config(os.environ["LOWLABEL_MODEL_CONFIGS"])
     config = open_clip.get_model_config(name)
     if config is None:
-        known = [*POCKET, *open_clip.list_models()]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
-        nearest = " or ".join(near) or "RN50"
-        raise ValueError(f"unknown encoder {name!r}; did you mean {nearest}? Known: {', '.join(known)}")
+        raise ValueError(f"There is no encoder {name!r}. {nearest(name, [*POCKET, *open_clip.list_models()])}")
     return config
 
 

@@ -107,8 +107,6 @@ def _found_datasets(setting: str, candidates: dict[str, tuple[str, ...]]) -> tup
 
 
 def _require(dataset: str) -> None:
-    if dataset not in data.names():
-        raise ValueError(f"There is no data set {dataset!r}. {registry.nearest(dataset, data.names())}")
     missing = data.available(dataset)
     if missing:
         raise FileNotFoundError(missing)

@@ -185,8 +185,8 @@ def test_parse() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("RN51/openai", "did you mean RN50"),
-        ("pocket-VIT", "did you mean pocket-ViT"),
+        ("RN51/openai", "Did you mean 'RN50'"),
+        ("pocket-VIT", "Did you mean 'pocket-ViT'"),
         ("RN50", "known: openai, yfcc15m, cc12m"),
         ("RN50/opnai", "known: openai, yfcc15m, cc12m"),
         ("RN50//no/such/file.pt", "there is no file /no/such/file.pt"),

@@ -1,6 +1,5 @@
 """Data sets by name: each is a module `benchmark/data/NAME.py`; root folder, availability and loading live here."""
 
-import difflib
 import functools
 import importlib
 import os
@@ -9,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from benchmark.registry import nearest
 from benchmark.task import Dataset
 
 _NOT_DATASETS = ("download", "scenes")  # modules of this folder that are no data set; a leading _ marks helpers
@@ -28,9 +28,7 @@ def names() -> list[str]:
 def module(name: str) -> ModuleType:
     """The module of a data set. Raises `ValueError` with the known names and the nearest match."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown data set {name!r}{hint} Known: {', '.join(names())}")
+        raise ValueError(f"There is no data set {name!r}. {nearest(name, names())}")
     return importlib.import_module(f"benchmark.data.{name}")
 
 
@@ -43,8 +41,8 @@ def available(name: str, folder: Path | None = None) -> str:
     """"" when the data set can be loaded, else one sentence that says which files are missing and how to get them."""
     from benchmark.data import download
 
-    folder = folder or root()
-    wanted = [*download.interrupted(name, folder), *module(name).missing(folder)]
+    folder, found = folder or root(), module(name)
+    wanted = [*download.interrupted(name, folder), *found.missing(folder)]
     if not wanted:
         return ""
     shown = ", ".join(wanted[:4]) + (f" and {len(wanted) - 4} more" if len(wanted) > 4 else "")
