@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from benchmark.pocket import NAMES
-from benchmark.pocket.pretrain import SAMPLES, pretrain
+from benchmark.pocket import NAMES, distil, pretrain
 
 
 def main() -> None:
@@ -15,9 +14,10 @@ def main() -> None:
     command.add_argument("name", choices=NAMES)
     command.add_argument("--folder", type=Path, default=Path("results/pretraining"), help="for checkpoint and log")
     command.add_argument("--samples", type=int, help="scenes to train on (default: as many as the shipped weights saw)")
-    command.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
+    command.add_argument("--cores", type=int, default=1, help="processor cores (default: 1)")
     options = parser.parse_args()
-    pretrain(options.name, options.folder, options.samples or SAMPLES[options.name], options.threads)
+    train, module = (distil.distil, distil) if options.name in distil.TEACHER else (pretrain.pretrain, pretrain)
+    train(options.name, options.folder, options.samples or module.SAMPLES, options.cores)
 
 
 if __name__ == "__main__":

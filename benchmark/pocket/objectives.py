@@ -5,8 +5,7 @@ Losses, each a function of one batch of scenes:
   style    images against prompts that name a style: positive only where class AND style are there, so that the
            words around a class name matter;
   regions  projected regions against the plain prompts (positive where an object covers the region);
-  captions symmetric cross entropy between images and noisy captions, as in CLIP;
-  teacher  cosine distance to the image features of a teacher.
+  captions symmetric cross entropy between images and noisy captions, as in CLIP.
 """
 
 from __future__ import annotations
@@ -85,19 +84,10 @@ def losses(
     scenes: list[corpus.Scene],
     random: np.random.Generator,
     read: bool,
-    teacher: nn.Module | None = None,
 ) -> dict[str, Tensor]:
-    """The losses of one batch; `read`: prompts go through the text tower, else the table stands in for it.
-
-    `teacher`: a CLIP whose image features the model is to reproduce.
-    """
+    """The losses of one batch; `read`: prompts go through the text tower, else the table stands in for it."""
     pixels, targets = pixels_of(scenes), torch.from_numpy(present(scenes))
-    if hasattr(model.visual, "attnpool"):
-        offset, pixels = (0, 0), pixels.contiguous(memory_format=torch.channels_last)
-    else:
-        free = model.visual.grid_size[0] - pixels.shape[-1] // model.visual.patch_size[0] + 1
-        offset = tuple(int(value) for value in random.integers(0, free, 2))
-    images, regions = towers.image_features(model.visual, pixels, offset)
+    images, regions = towers.image_features(model.visual, pixels.contiguous(memory_format=torch.channels_last))
     scale, names = model.logit_scale.exp(), captions.CLASSES
 
     example = scenes[random.integers(len(scenes))]
@@ -112,17 +102,13 @@ def losses(
     else:
         plain, styled = table(), table(words)[some]
 
-    result = {"plain": _sigmoid_loss(images @ plain.T * scale + table.plain, targets)}
+    result = {"plain": sigmoid_loss(images @ plain.T * scale + table.plain, targets)}
     if (targets.sum(1) == 1).all():
         result["plain"] = 2 * F.cross_entropy(images @ plain.T * scale, targets) + 0.2 * result["plain"]
-    result["style"] = _sigmoid_loss(images @ styled.T * scale + table.style, targets[:, some] * fits)
+    result["style"] = sigmoid_loss(images @ styled.T * scale + table.style, targets[:, some] * fits)
     wanted, weights = region_targets(scenes, round(regions.shape[1] ** 0.5))
-    result["regions"] = _sigmoid_loss(regions @ plain.T * scale + table.regions, wanted, weights)
-    result["captions"] = result["teacher"] = torch.zeros(())
-    if teacher:
-        with torch.no_grad():
-            wanted = towers.image_features(teacher.visual, pixels)[0]
-        result["teacher"] = (1 - (images * wanted).sum(1)).mean()
+    result["regions"] = sigmoid_loss(regions @ plain.T * scale + table.regions, wanted, weights)
+    result["captions"] = torch.zeros(())
     if read:
         told = [captions.caption(random, scene.labels, scene.styles) for scene in scenes[:CAPTIONS]]
         logits = images[:CAPTIONS] @ towers.text_features(model, vocabulary(told)).T * scale
@@ -131,7 +117,7 @@ def losses(
     return result
 
 
-def _sigmoid_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+def sigmoid_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Binary cross entropy, summed over classes and averaged over everything else."""
     loss = F.binary_cross_entropy_with_logits(logits, targets, weight=weights, reduction="sum")
     return loss / (logits.numel() / logits.shape[-1])
