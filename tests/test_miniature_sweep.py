@@ -83,7 +83,8 @@ def test_a_truncated_image_is_a_failed_record_that_names_the_file(world, capsys)
     assert record["status"] == "failed" and broken.name in record["error"]["message"]
 
 
-def test_weights_that_are_not_on_this_machine_are_explained_before_any_run(world, capsys):
+def test_weights_that_are_not_on_this_machine_are_explained_before_any_run(world, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # saves its half minute of retries
     flags = ["--settings", "partial(known=.5)", "--datasets", "voc2007", "--methods", "zero_shot_clip"]
     assert cli.main(command(world, *flags, "--encoders", "RN50/openai@224"), run_all.QUICK, run_all.FULL) == 2
     said = capsys.readouterr().err
