@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from benchmark.pocket import captions, corpus, create, open_clip, towers, weights_path, write_weights
+from benchmark.pocket.checkpoint import Resumable
 from benchmark.pocket.objectives import pixels_of, present, region_targets, sigmoid_loss
 from benchmark.pocket.pretrain import parameter_groups, ship, update_average, zero_shot_map
 from benchmark.pocket.text import Vocabulary, adopt_text
@@ -148,8 +149,10 @@ def read_prompts(
     return torch.load(path)
 
 
-class Student:
-    """Model, moving average, optimiser and position of the run in one process, and how to keep and resume them."""
+class Student(Resumable):
+    """Model, moving average, optimiser and position of the run in one process."""
+
+    KEPT = ("model", "average", "biases", "optimiser")
 
     def __init__(self, name: str, folder: Path) -> None:
         torch.manual_seed(0)
@@ -165,21 +168,7 @@ class Student:
         self.biases = nn.ParameterDict({key: torch.tensor(value) for key, value in BIASES.items()})
         self.trained = [*self.model.visual.parameters(), *self.biases.values()]
         self.optimiser = torch.optim.AdamW(parameter_groups(self.trained), betas=(0.9, 0.98), fused=True)
-        if self.checkpoint.exists():
-            state = torch.load(self.checkpoint)
-            self.samples = state["samples"]
-            for key in ("model", "average", "biases", "optimiser"):
-                getattr(self, key).load_state_dict(state[key])
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / f"{self.name}.pt"
-
-    def save(self) -> None:
-        """Write the checkpoint atomically."""
-        state = {key: getattr(self, key).state_dict() for key in ("model", "average", "biases", "optimiser")}
-        torch.save({**state, "samples": self.samples}, self.checkpoint.with_suffix(".partial"))
-        self.checkpoint.with_suffix(".partial").replace(self.checkpoint)
+        self.resume()
 
     def losses(self, pool: dict[str, np.ndarray], rank: int, processes: int) -> dict[str, Tensor]:
         """The losses of one process's part of the next batch: every pass through the pool has an order of its own."""

@@ -21,6 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmark.pocket import FOLDER, captions, corpus, open_clip, towers, weights_path, write_weights
+from benchmark.pocket.checkpoint import Resumable
 from benchmark.pocket.objectives import Table, losses, pixels_of, present
 from benchmark.pocket.text import Vocabulary, teach_text
 
@@ -89,8 +90,10 @@ def zero_shot_map(
     return 100 * float(average_precision_score(present(scenes), (images @ text.T).numpy()))
 
 
-class Trainer:
-    """Model, moving average, optimiser and position of a pretraining run, and how to keep and resume them."""
+class Trainer(Resumable):
+    """Model, moving average, optimiser and position of a pretraining run."""
+
+    KEPT = ("model", "average", "table", "optimiser")
 
     def __init__(self, name: str, folder: Path) -> None:
         torch.manual_seed(0)
@@ -107,21 +110,7 @@ class Trainer:
         self.average.requires_grad_(False)
         groups = parameter_groups([*self.model.parameters(), *self.table.parameters()])
         self.optimiser = torch.optim.AdamW(groups, lr=2e-3, betas=(0.9, 0.98), fused=True)
-        if self.checkpoint.exists():
-            state = torch.load(self.checkpoint)
-            self.samples = state["samples"]
-            for key in ("model", "average", "table", "optimiser"):
-                getattr(self, key).load_state_dict(state[key])
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / f"{self.name}.pt"
-
-    def save(self) -> None:
-        """Write the checkpoint atomically and export the averaged weights."""
-        state = {key: getattr(self, key).state_dict() for key in ("model", "average", "table", "optimiser")}
-        torch.save({**state, "samples": self.samples}, self.checkpoint.with_suffix(".partial"))
-        self.checkpoint.with_suffix(".partial").replace(self.checkpoint)
+        self.resume()
 
     def export(self, path: Path) -> str:
         """Write the averaged weights in float16, with the embeddings of occurring tokens only; returns the sha256."""
