@@ -102,8 +102,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _plan_rows(arguments: argparse.Namespace, suite: Suite) -> list:
-    from benchmark.plan import Axes, make_plan
-    from benchmark.schedule import shard
+    from benchmark.plan import Axes, make_plan, shard
     from benchmark.store import Store
 
     axes = Axes(

@@ -1,6 +1,7 @@
 """The plan: the product of the axes, reasons to skip, the state of every run, its cost, and the order."""
 
 import itertools
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,15 @@ def label(spec: dict[str, Any]) -> str:
     encoder = spec["encoder"]["name"]
     parts = [spec["method"]["name"], setting["name"], setting["dataset"], *details, encoder, f"seed={spec['seed']}"]
     return " ".join(parts)
+
+
+def shard(rows: list[Row], text: str) -> list[Row]:
+    """The rows of one shard, "3/16": id modulo 16 is 3. Shards 0 … 15 or, the same, 1 … 16 make up the whole."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 0 <= int(match[1]) <= int(match[2]) or match[2] == "0":
+        raise ValueError(f"{text!r} is no shard: write i/n, e.g. 0/16 … 15/16")
+    i, n = int(match[1]), int(match[2])
+    return [row for row in rows if int(row.id, 16) % n == i % n]
 
 
 def selected(rows: list[Row], fresh: str) -> list[Row]:

@@ -64,15 +64,6 @@ def parse_duration(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def shard(jobs: Sequence[Job], text: str) -> list[Job]:
-    """The jobs of one shard, "3/16": id modulo 16 is 3. Shards 0 … 15 or, the same, 1 … 16 make up the whole."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 0 <= int(match[1]) <= int(match[2]) or match[2] == "0":
-        raise ValueError(f"{text!r} is no shard: write i/n, e.g. 0/16 … 15/16")
-    i, n = int(match[1]), int(match[2])
-    return [job for job in jobs if int(job["id"], 16) % n == i % n]
-
-
 def order(jobs: Sequence[Job]) -> list[Job]:
     """Longest first, so that no long run is left over at the end; before them one run for each missing feature bank."""
     longest = sorted(jobs, key=lambda job: -job["seconds"])

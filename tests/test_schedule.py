@@ -17,7 +17,7 @@ from benchmark import devices
 from benchmark.child import poisoned
 from benchmark.cost import Meter, peak_ram_bytes
 from benchmark.progress import Progress, duration
-from benchmark.schedule import order, parse_duration, run_jobs, shard
+from benchmark.schedule import order, parse_duration, run_jobs
 from benchmark.store import Store
 from benchmark.supervisor import supervise
 from benchmark.sweep import Sweep
@@ -108,17 +108,6 @@ def test_durations():
         with pytest.raises(ValueError, match="90s"):
             parse_duration(text)
     assert [duration(seconds) for seconds in (4200, 200, 12.4)] == ["1 h 10 min", "3 min 20 s", "12 s"]
-
-
-def test_shards_make_up_the_whole():
-    jobs = [a_job(i) for i in range(40)]
-    for numbers in (range(16), range(1, 17)):
-        parts = [shard(jobs, f"{i}/16") for i in numbers]
-        assert sorted(job["id"] for part in parts for job in part) == [job["id"] for job in jobs]
-    assert [int(job["id"], 16) for job in shard(jobs, "3/16")] == [3, 19, 35]
-    for text in ("17/16", "0/0", "3", "-1/4"):
-        with pytest.raises(ValueError, match="shard"):
-            shard(jobs, text)
 
 
 def test_banks_first_then_longest_first():
