@@ -26,6 +26,7 @@ class Meter:
         with contextlib.suppress(OSError):  # Linux; elsewhere the peak is that of the process
             Path("/proc/self/clear_refs").write_text("5")
         if self.device.type == "cuda":
+            torch.cuda.init()  # a fresh child: nothing has touched CUDA yet, and without this the reset refuses
             torch.cuda.reset_peak_memory_stats(self.device)
 
     @contextlib.contextmanager

@@ -35,8 +35,9 @@ def execute(job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 
     folder.mkdir(parents=True, exist_ok=True)
     record, scores = empty_record(job["id"], job["description"], "failed", attempt), None
     record["provenance"] = {**provenance.of_this_process(), "plugins": job["plugins"], "start": provenance.now()}
-    meter = cost.Meter(device)
+    meter = None
     try:
+        meter = cost.Meter(device)
         os.environ["LOWLABEL_DATA"] = job["data"]
         for kind_and_name, path in job["plugins"].items():
             registry.register_file(kind_and_name.partition(":")[0], path)
@@ -51,7 +52,8 @@ def execute(job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 
             pdb.post_mortem(error.__traceback__)
     finally:
         shutil.rmtree(folder / "scratch", ignore_errors=True)
-    record["cost"] = meter.cost(record["cost"].get("trainable_parameters", 0))
+    if meter is not None:
+        record["cost"] = meter.cost(record["cost"].get("trainable_parameters", 0))
     record["provenance"]["end"] = provenance.now()
     store.write(record, scores)
     return record
