@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Compares methods for multi-label image recognition with few labels: what is compared, and the command.
+"""Compares methods for multi-label image recognition with few labels: what is compared, and the
+command.
 
     python run_all.py                          the quick suite on embedded data, then the report
     python run_all.py --settings partial       the full sweep over 10-90 % of the labels
-    python run_all.py list | plan | report     what exists, what would run, tables and report from what has run
+    python run_all.py list | plan | report     what exists, what would run, tables and report from
+    what has run
 """
 
 import sys
@@ -12,7 +14,8 @@ from benchmark.cli import Suite, main
 
 METHODS = ("zero_shot_clip", "linear_probe", "coop", "dualcoop", "lm_clip")
 
-# Where a setting is run: the real data sets that are found under --data, else the ones that ship with the suite.
+# Where a setting is run: the real data sets that are found under --data, else the ones that ship
+# with the suite.
 DATASETS = {
     "partial": ("voc2007", "coco2014", "pictograms", "digits"),
     "zero_shot": ("coco2014", "nus_wide", "pictograms65"),
@@ -27,7 +30,11 @@ QUICK = Suite(
     methods=METHODS,
     settings=("partial(known=[.1, .5, .9])", "zero_shot", "long_tail"),
     seeds="0",
-    datasets={"partial": ("pictograms",), "zero_shot": ("pictograms65",), "long_tail": ("pictograms_lt",)},
+    datasets={
+        "partial": ("pictograms",),
+        "zero_shot": ("pictograms65",),
+        "long_tail": ("pictograms_lt",),
+    },
     sweeps=SWEEPS,
 )
 

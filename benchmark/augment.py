@@ -1,8 +1,10 @@
-"""Training augmentations of the official codes: horizontal flip (LM-CLIP), Cutout with RandAugment (DualCoOp).
+"""Training augmentations of the official codes: horizontal flip (LM-CLIP), Cutout with RandAugment
+(DualCoOp).
 
-Images are RGB and already resized to the encoder's input: DualCoOp resizes first, Cutout's side is relative to the
-image, and only RandAugment's small cut-out (at most 20 pixels) is not. Written from the description in methods.md §3.7
-of the package `randaugment` (1.0.2) and of DualCoOp's `CutoutPIL`.
+Images are RGB and already resized to the encoder's input: DualCoOp resizes first, Cutout's side is
+relative to the image, and only RandAugment's small cut-out (at most 20 pixels) is not. Written from
+the description in methods.md §3.7 of the package `randaugment` (1.0.2) and of DualCoOp's
+`CutoutPIL`.
 """
 
 from collections.abc import Callable
@@ -16,9 +18,11 @@ APPLY = 0.5  # probability that a drawn operation is carried out
 
 
 def augment(image: Image.Image, name: str, rng: np.random.Generator) -> Image.Image:
-    """The image transformed at random: "" not at all, "flip" mirrored half the time, "dualcoop" as DualCoOp trains.
+    """The image transformed at random: "" not at all, "flip" mirrored half the time, "dualcoop" as
+    DualCoOp trains.
 
-    The result depends on the image, the name and the state of `rng` alone. Raises `ValueError` for another name.
+    The result depends on the image, the name and the state of `rng` alone. Raises `ValueError` for
+    another name.
     """
     if name == "":
         return image
@@ -30,14 +34,16 @@ def augment(image: Image.Image, name: str, rng: np.random.Generator) -> Image.Im
 
 
 def cutout(image: Image.Image, rng: np.random.Generator, factor: float = 0.5) -> Image.Image:
-    """One rectangle, `factor` of each side long, around a uniformly drawn pixel, in one random colour."""
+    """One rectangle, `factor` of each side long, around a uniformly drawn pixel, in one random
+    colour."""
     width, height = image.size
     size = round(factor * width), round(factor * height)
     return _fill(image, size, tuple(int(value) for value in rng.integers(256, size=3)), rng)
 
 
 def rand_augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """An ordered pair of the 135 candidates (15 operations × 9 magnitudes), repeats allowed, each applied or not."""
+    """An ordered pair of the 135 candidates (15 operations × 9 magnitudes), repeats allowed, each
+    applied or not."""
     for candidate in rng.integers(len(OPERATIONS) * (LEVELS - 1), size=2):
         operation, level = divmod(int(candidate), LEVELS - 1)
         if rng.random() < APPLY:
@@ -45,7 +51,9 @@ def rand_augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def apply_operation(image: Image.Image, name: str, level: int, rng: np.random.Generator) -> Image.Image:
+def apply_operation(
+    image: Image.Image, name: str, level: int, rng: np.random.Generator
+) -> Image.Image:
     """One of `OPERATIONS` at magnitude `level` 0 … 9; `rng` decides signs and places."""
     function, weakest, strongest = OPERATIONS[name]
     return function(image, float(np.linspace(weakest, strongest, LEVELS)[level]), rng)
@@ -55,7 +63,9 @@ def _sign(rng: np.random.Generator) -> int:
     return 1 if rng.random() < 0.5 else -1
 
 
-def _affine(image: Image.Image, matrix: tuple[float, ...], resample: Image.Resampling) -> Image.Image:
+def _affine(
+    image: Image.Image, matrix: tuple[float, ...], resample: Image.Resampling
+) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=GREY)
 
 
@@ -68,11 +78,15 @@ def _shear_y(image: Image.Image, slope: float, rng: np.random.Generator) -> Imag
 
 
 def _translate_x(image: Image.Image, share: float, rng: np.random.Generator) -> Image.Image:
-    return _affine(image, (1, 0, share * image.width * _sign(rng), 0, 1, 0), Image.Resampling.NEAREST)
+    return _affine(
+        image, (1, 0, share * image.width * _sign(rng), 0, 1, 0), Image.Resampling.NEAREST
+    )
 
 
 def _translate_y(image: Image.Image, share: float, rng: np.random.Generator) -> Image.Image:
-    return _affine(image, (1, 0, 0, 0, 1, share * image.height * _sign(rng)), Image.Resampling.NEAREST)
+    return _affine(
+        image, (1, 0, 0, 0, 1, share * image.height * _sign(rng)), Image.Resampling.NEAREST
+    )
 
 
 def _rotate(image: Image.Image, degrees: float, rng: np.random.Generator) -> Image.Image:
@@ -87,17 +101,25 @@ def _enhance(kind: type) -> Callable[[Image.Image, float, np.random.Generator], 
     return lambda image, change, rng: kind(image).enhance(1 + change * _sign(rng))
 
 
-def _fill(image: Image.Image, size: tuple[int, int], colour: tuple, rng: np.random.Generator) -> Image.Image:
+def _fill(
+    image: Image.Image, size: tuple[int, int], colour: tuple, rng: np.random.Generator
+) -> Image.Image:
     """A rectangle (width, height) around a random pixel, clipped at the border; a new image."""
-    left, top = (int(rng.integers(side)) - part // 2 for side, part in zip(image.size, size, strict=True))
+    left, top = (
+        int(rng.integers(side)) - part // 2 for side, part in zip(image.size, size, strict=True)
+    )
     image = image.copy()
     if min(size) > 0:
-        ImageDraw.Draw(image).rectangle((left, top, left + size[0] - 1, top + size[1] - 1), fill=colour)
+        ImageDraw.Draw(image).rectangle(
+            (left, top, left + size[0] - 1, top + size[1] - 1), fill=colour
+        )
     return image
 
 
 # name -> (function of image, magnitude and rng; magnitude at level 0, at level 9)
-OPERATIONS: dict[str, tuple[Callable[[Image.Image, float, np.random.Generator], Image.Image], float, float]] = {
+OPERATIONS: dict[
+    str, tuple[Callable[[Image.Image, float, np.random.Generator], Image.Image], float, float]
+] = {
     "invert": (lambda image, _, rng: ImageOps.invert(image), 0, 0),
     "cutout": (_small_cutout, 0, 20),  # pixels
     "sharpness": (_enhance(ImageEnhance.Sharpness), 0, 0.9),

@@ -1,6 +1,8 @@
-"""What every method plugin must do, as plain functions: `run_all.py check` and the shared tests call the same ones.
+"""What every method plugin must do, as plain functions: `run_all.py check` and the shared tests
+call the same ones.
 
-The toy task is a few hundred pictogram scenes with half of the labels known, seen through a pocket encoder.
+The toy task is a few hundred pictogram scenes with half of the labels known, seen through a pocket
+encoder.
 """
 
 import dataclasses
@@ -20,7 +22,8 @@ from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, se
 from benchmark.world import make_world, predict
 
 TRAIN, VAL, TEST = 240, 60, 200  # images
-FAST = {"epochs": 2}  # fields that are lowered, where a method has them, for checks that need no quality
+# fields that are lowered, where a method has them, for checks that need no quality
+FAST = {"epochs": 2}
 
 
 @cache
@@ -35,8 +38,9 @@ def _features() -> Path:
 
 
 def toy_task(hidden: str = "true", test: str = "true", unseen: int = 0) -> Task:
-    """Half of the labels known. `hidden` or `test` = "noise" replaces the hidden labels before masking, or the test
-    labels, by noise; the last `unseen` classes have no training label at all."""
+    """Half of the labels known. `hidden` or `test` = "noise" replaces the hidden labels before
+    masking, or the test labels, by noise; the last `unseen` classes have no training label at
+    all."""
     dataset = data.load("pictograms")
     rng = np.random.default_rng(seed_for("check"))
     rows = dataset.splits["train"][: TRAIN + VAL]
@@ -65,7 +69,9 @@ def make_method(name: str, fast: bool = True) -> Any:
     presets = getattr(registry.load("methods", name), "PRESETS", {})
     method = registry.make("methods", name, {}, "pocket" if "pocket" in presets else "")
     fields = {field.name for field in dataclasses.fields(method)}
-    return dataclasses.replace(method, **{key: value for key, value in FAST.items() if fast and key in fields})
+    return dataclasses.replace(
+        method, **{key: value for key, value in FAST.items() if fast and key in fields}
+    )
 
 
 def fitted_scores(method: Any, task: Task, seed: int = 0) -> np.ndarray:
@@ -73,11 +79,16 @@ def fitted_scores(method: Any, task: Task, seed: int = 0) -> np.ndarray:
     world = make_world(task, _clip(), method, _features(), torch.device("cpu"), seed)
     seed_everything(seed)
     with tempfile.TemporaryDirectory() as folder:
-        method.fit(world.clip, world.train, world.val, Run(seed=seed, device=torch.device("cpu"), folder=Path(folder)))
+        method.fit(
+            world.clip,
+            world.train,
+            world.val,
+            Run(seed=seed, device=torch.device("cpu"), folder=Path(folder)),
+        )
     return predict(world, world.test, task.classes)
 
 
-# ---- the checks ---------------------------------------------------------------------------------------------------
+# ---- the checks ----------------------------------------------------------------------------------
 
 
 def survives_description(name: str) -> None:
@@ -91,7 +102,9 @@ def survives_description(name: str) -> None:
 def same_seed_same_scores(name: str) -> None:
     """Two fits with one seed give identical scores."""
     first, second = (fitted_scores(make_method(name), toy_task(), seed=3) for _ in range(2))
-    assert np.array_equal(first, second), f"scores differ by up to {np.abs(first - second).max():.3g} for the same seed"
+    assert np.array_equal(first, second), (
+        f"scores differ by up to {np.abs(first - second).max():.3g} for the same seed"
+    )
 
 
 def hidden_labels_have_no_influence(name: str) -> None:
@@ -102,32 +115,40 @@ def hidden_labels_have_no_influence(name: str) -> None:
 
 
 def known_labels_have_influence(name: str) -> None:
-    """A closed-vocabulary method can only know its classes from labels: swapped labels change its scores."""
+    """A closed-vocabulary method can only know its classes from labels: swapped labels change its
+    scores."""
     if make_method(name).open_vocabulary:
         return
     task = toy_task()
     swapped = np.where(task.train.y == UNKNOWN, UNKNOWN, 1 - task.train.y).astype(np.int8)
     other = dataclasses.replace(task, train=Labels(task.train.rows, swapped))
-    same = np.array_equal(fitted_scores(make_method(name), task), fitted_scores(make_method(name), other))
+    same = np.array_equal(
+        fitted_scores(make_method(name), task), fitted_scores(make_method(name), other)
+    )
     assert not same, "the known labels have no influence on the scores"
 
 
 def beats_chance(name: str) -> None:
     """mAP is at least five points above the prevalence of the classes."""
     task = toy_task()
-    average_precision = metrics.average_precision(task.test.y, fitted_scores(make_method(name, fast=False), task))
+    average_precision = metrics.average_precision(
+        task.test.y, fitted_scores(make_method(name, fast=False), task)
+    )
     mean, chance = 100 * np.nanmean(average_precision), 100 * (task.test.y == PRESENT).mean()
     assert mean > chance + 5, f"mAP {mean:.1f}, chance {chance:.1f}"
 
 
 def vocabulary_is_as_declared(name: str) -> None:
-    """Open: finite scores for classes without a training label. Closed: n/a with a reason in zero-shot settings."""
+    """Open: finite scores for classes without a training label. Closed: n/a with a reason in
+    zero-shot settings."""
     method = make_method(name)
     if method.open_vocabulary:
         assert fitted_scores(method, toy_task(unseen=4)).shape == (TEST, len(toy_task().classes))
     else:
         reason = registry.make("settings", "zero_shot", {}).skip(method)
-        assert reason, "a closed-vocabulary method must be n/a, with a reason, in zero-shot settings"
+        assert reason, (
+            "a closed-vocabulary method must be n/a, with a reason, in zero-shot settings"
+        )
 
 
 def images_are_scored_alone(name: str) -> None:
@@ -135,16 +156,26 @@ def images_are_scored_alone(name: str) -> None:
     method, task = make_method(name), toy_task()
     world = make_world(task, _clip(), method, _features(), torch.device("cpu"), 0)
     with tempfile.TemporaryDirectory() as folder:
-        method.fit(world.clip, world.train, world.val, Run(seed=0, device=torch.device("cpu"), folder=Path(folder)))
+        method.fit(
+            world.clip,
+            world.train,
+            world.val,
+            Run(seed=0, device=torch.device("cpu"), folder=Path(folder)),
+        )
     (x, _), *_ = world.test.batches(8)
     with torch.no_grad():
         together = method.predict(world.clip, x, task.classes)
-        alone = torch.cat([method.predict(world.clip, x[i : i + 1], task.classes) for i in range(len(x))])
-    assert torch.allclose(together, alone, rtol=1e-3, atol=1e-3), "an image's scores depend on its batch"
+        alone = torch.cat(
+            [method.predict(world.clip, x[i : i + 1], task.classes) for i in range(len(x))]
+        )
+    assert torch.allclose(together, alone, rtol=1e-3, atol=1e-3), (
+        "an image's scores depend on its batch"
+    )
 
 
 def images_without_known_labels_are_harmless(name: str) -> None:
-    """Rows and classes without any known label neither crash a method nor make its scores infinite."""
+    """Rows and classes without any known label neither crash a method nor make its scores
+    infinite."""
     task = toy_task()
     y = task.train.y.copy()
     y[::7] = UNKNOWN

@@ -1,8 +1,10 @@
-"""`python -m benchmark.child MODULE:FUNCTION`: serves runs, one after the other, to the supervisor that started it.
+"""`python -m benchmark.child MODULE:FUNCTION`: serves runs, one after the other, to the supervisor
+that started it.
 
-Importing torch costs seconds, so one child serves many runs. Standard input is a socket to the supervisor: a request
-is a line of JSON with the descriptor of the run's claim beside it, an answer is a line. Standard output and error go to
-the log of the run. The child leads its own process group, and the group ends with the supervisor, however that dies.
+Importing torch costs seconds, so one child serves many runs. Standard input is a socket to the
+supervisor: a request is a line of JSON with the descriptor of the run's claim beside it, an answer
+is a line. Standard output and error go to the log of the run. The child leads its own process
+group, and the group ends with the supervisor, however that dies.
 """
 
 import faulthandler
@@ -34,10 +36,14 @@ def main(executor: str) -> None:
             if execute is None:
                 module, function = executor.split(":")
                 execute = getattr(importlib.import_module(module), function)
-            _send(connection, {"event": "started"})  # the run's time counts from here, not from the imports
-            record = execute(request["job"], Path(request["out"]), request["device"], request["attempt"])
+            # the run's time counts from here, not from the imports
+            _send(connection, {"event": "started"})
+            record = execute(
+                request["job"], Path(request["out"]), request["device"], request["attempt"]
+            )
             error = record["error"]
-        except Exception as exception:  # the border of the process: the supervisor writes the record
+        # the border of the process: the supervisor writes the record
+        except Exception as exception:
             traceback.print_exc()
             error = {"type": type(exception).__name__, "message": str(exception)}
         if request["device"].startswith("cuda"):
@@ -47,7 +53,8 @@ def main(executor: str) -> None:
 
 
 def poisoned(error: dict[str, Any]) -> bool:
-    """Whether the process should serve no other run: memory ran out, or CUDA is in an unknown state."""
+    """Whether the process should serve no other run: memory ran out, or CUDA is in an unknown
+    state."""
     text = f"{error.get('type', '')}: {error.get('message', '')}"
     return any(word in text for word in ("MemoryError", "OutOfMemory", "CUDA", "cuDNN", "CUBLAS"))
 
@@ -55,8 +62,8 @@ def poisoned(error: dict[str, Any]) -> bool:
 def _start_guard(connection: socket.socket) -> None:
     """Forks a process that kills the group once the supervisor's end of the socket is closed.
 
-    A thread could not do it while a library hangs with the interpreter's lock held, and a signal on the parent's death
-    would not reach the loader processes of a method.
+    A thread could not do it while a library hangs with the interpreter's lock held, and a signal on
+    the parent's death would not reach the loader processes of a method.
     """
     if os.fork() == 0:
         hang_up = select.poll()
@@ -66,7 +73,8 @@ def _start_guard(connection: socket.socket) -> None:
 
 
 def _receive(connection: socket.socket) -> tuple[dict[str, Any], int]:
-    """The next request and the descriptor of its claim; ends the process group when there is none."""
+    """The next request and the descriptor of its claim; ends the process group when there is
+    none."""
     line, descriptors, _, _ = socket.recv_fds(connection, LARGEST_READ, 1)
     while line and not line.endswith(b"\n"):
         line += connection.recv(LARGEST_READ)
@@ -84,7 +92,9 @@ def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
 
 
 def _log_to(path: Path, append: bool) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if append else os.O_TRUNC), 0o666)
+    file = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if append else os.O_TRUNC), 0o666
+    )
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)

@@ -1,8 +1,10 @@
-"""A large array on disk that is filled chunk by chunk: verified, resumable after a kill, safe between processes.
+"""A large array on disk that is filled chunk by chunk: verified, resumable after a kill, safe
+between processes.
 
-The folder holds `features.npy` (sparse where nothing was computed), `marks.json` (a checksum for each complete chunk)
-and `lock`. A chunk is marked after its bytes are on the disk, so a kill at any moment loses at most the chunk in work.
-Bytes are written with `pwrite`, never through a memory map: on a full disk that is an error, not a killed process.
+The folder holds `features.npy` (sparse where nothing was computed), `marks.json` (a checksum for
+each complete chunk) and `lock`. A chunk is marked after its bytes are on the disk, so a kill at any
+moment loses at most the chunk in work. Bytes are written with `pwrite`, never through a memory map:
+on a full disk that is an error, not a killed process.
 """
 
 import contextlib
@@ -22,7 +24,8 @@ import numpy as np
 
 CHUNK = 128  # rows under one mark
 
-_verified: dict[Path, dict[int, int]] = {}  # file -> chunk -> checksum that this process has found in the file
+# file -> chunk -> checksum that this process has found in the file
+_verified: dict[Path, dict[int, int]] = {}
 
 
 class ChunkedArray:
@@ -46,7 +49,8 @@ class ChunkedArray:
         return np.memmap(self.path, self.dtype, "r", len(self._header), self.shape)
 
     def missing(self, chunks: list[int]) -> list[int]:
-        """Those of `chunks` without a mark, or whose bytes are not those that were marked (checked once a process)."""
+        """Those of `chunks` without a mark, or whose bytes are not those that were marked (checked
+        once a process)."""
         marks = self._marks()
         if not marks or not self.path.is_file():
             return chunks
@@ -63,7 +67,8 @@ class ChunkedArray:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time fills the array; the kernel frees the lock when its holder is gone."""
+        """One process at a time fills the array; the kernel frees the lock when its holder is
+        gone."""
         with self._explained():
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = (self.folder / "lock").open("a")
@@ -71,18 +76,25 @@ class ChunkedArray:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print(f"another process computes the {self.label}: waiting for it", file=sys.stderr, flush=True)
+                print(
+                    f"another process computes the {self.label}: waiting for it",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 fcntl.flock(handle, fcntl.LOCK_EX)
             try:
                 yield
-            finally:  # said aloud: loader processes hold copies of the handle and may outlive this block a little
+            # said aloud: loader processes hold copies of the handle and may outlive this block a
+            # little
+            finally:
                 fcntl.flock(handle, fcntl.LOCK_UN)
 
     @contextlib.contextmanager
     def writer(self, chunks: list[int]) -> Iterator[Callable[[int, np.ndarray], None]]:
         """A function that stores and marks a chunk's values; call it under the lock.
 
-        The space of all `chunks` is reserved first, so that a full disk shows before the work, not during it.
+        The space of all `chunks` is reserved first, so that a full disk shows before the work, not
+        during it.
         """
         wanted = sum(self._span(chunk)[1] for chunk in chunks)
         marks = self._marks()
@@ -90,11 +102,17 @@ class ChunkedArray:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             with self._explained(wanted):
-                reserved = os.fstat(handle).st_blocks * 512 - sum(self._span(chunk)[1] for chunk in marks)
+                reserved = os.fstat(handle).st_blocks * 512 - sum(
+                    self._span(chunk)[1] for chunk in marks
+                )
                 if wanted - max(0, reserved) > shutil.disk_usage(self.folder).free:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if marks and os.fstat(handle).st_size != len(self._header) + self.nbytes:
-                    print(f"{self.path} was cut: what is lost is computed again", file=sys.stderr, flush=True)
+                    print(
+                        f"{self.path} was cut: what is lost is computed again",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 os.pwrite(handle, self._header, 0)
                 os.ftruncate(handle, len(self._header) + self.nbytes)
                 for chunk in chunks:
@@ -113,7 +131,11 @@ class ChunkedArray:
     @cached_property
     def _header(self) -> bytes:
         buffer = io.BytesIO()
-        form = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
+        form = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": self.shape,
+        }
         np.lib.format.write_array_header_1_0(buffer, form)
         return buffer.getvalue()
 
@@ -125,7 +147,10 @@ class ChunkedArray:
     def _marks(self) -> dict[int, int]:
         """Chunk -> checksum. A lost or damaged file means that nothing is known to be complete."""
         try:
-            return {int(chunk): value for chunk, value in json.loads((self.folder / "marks.json").read_text()).items()}
+            return {
+                int(chunk): value
+                for chunk, value in json.loads((self.folder / "marks.json").read_text()).items()
+            }
         except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
             return {}
 
@@ -148,11 +173,13 @@ class ChunkedArray:
             root = self.folder.parent
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise ValueError(
-                    f"cannot write features below {root}: {error.strerror}; choose another folder with --out"
+                    f"cannot write features below {root}: {error.strerror}; choose another folder "
+                    f"with --out"
                 ) from error
             existing = next(path for path in (self.folder, *self.folder.parents) if path.exists())
             raise ValueError(
-                f"the {self.label} need {size(wanted)}, {size(shutil.disk_usage(existing).free)} free at {root}; "
+                f"the {self.label} need {size(wanted)}, {size(shutil.disk_usage(existing).free)} "
+                f"free at {root}; "
                 "make room there or choose a folder on another disk with --out"
             ) from error
 

@@ -23,14 +23,16 @@ class Suite:
     methods: tuple[str, ...]
     settings: tuple[str, ...]
     seeds: str
-    datasets: dict[str, tuple[str, ...]]  # setting -> the data sets it is run on when they are there
+    # setting -> the data sets it is run on when they are there
+    datasets: dict[str, tuple[str, ...]]
     sweeps: dict[str, dict[str, list]] = field(default_factory=dict)
 
 
 def main(argv: list[str], quick: Suite, full: Suite) -> int:
     """Exit code 0 when every selected run ended done, 1 when any did not, 2 for a usage error.
 
-    Usage errors come up before the work starts; a `ValueError` in the work itself is a fault and keeps its traceback.
+    Usage errors come up before the work starts; a `ValueError` in the work itself is a fault and
+    keeps its traceback.
     """
     verb_given = bool(argv) and argv[0] in VERBS
     only_help = bool(argv) and argv[0] in ("-h", "--help")
@@ -48,7 +50,9 @@ def main(argv: list[str], quick: Suite, full: Suite) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Every verb and flag of the suite; a test freezes them."""
-    top = argparse.ArgumentParser("run_all.py", description="Multi-label recognition with few labels, compared fairly.")
+    top = argparse.ArgumentParser(
+        "run_all.py", description="Multi-label recognition with few labels, compared fairly."
+    )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     out = argparse.ArgumentParser(add_help=False)
@@ -57,33 +61,79 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--data", metavar="DIR", help="folder of the data sets (default: data)")
 
     axes = argparse.ArgumentParser(add_help=False, parents=[out, where])
-    axes.add_argument("--settings", nargs="+", metavar="S", help="partial, zero_shot, 'partial(known=[.1,.5])', a path")
-    axes.add_argument("--methods", nargs="+", metavar="M", help="coop, 'dualcoop(context_length=32)', my/idea.py")
-    axes.add_argument("--datasets", nargs="+", metavar="D", default=[], help="default: found under --data, or embedded")
-    axes.add_argument("--encoders", nargs="+", metavar="E", default=[], help="e.g. RN101/openai@448")
+    axes.add_argument(
+        "--settings",
+        nargs="+",
+        metavar="S",
+        help="partial, zero_shot, 'partial(known=[.1,.5])', a path",
+    )
+    axes.add_argument(
+        "--methods", nargs="+", metavar="M", help="coop, 'dualcoop(context_length=32)', my/idea.py"
+    )
+    axes.add_argument(
+        "--datasets",
+        nargs="+",
+        metavar="D",
+        default=[],
+        help="default: found under --data, or embedded",
+    )
+    axes.add_argument(
+        "--encoders", nargs="+", metavar="E", default=[], help="e.g. RN101/openai@448"
+    )
     axes.add_argument("--seeds", help="0-4 or 0,3 (default: 0-2; quick suite: 0)")
-    axes.add_argument("--selection", default="last", metavar="last|val|oracle", help="which epoch counts")
-    axes.add_argument("--shard", default="", metavar="I/N", help="only every N-th run, for job arrays: 0/16 … 15/16")
-    axes.add_argument("--fresh", choices=["failed", "stale", "all"], default="", help="which finished runs to repeat")
+    axes.add_argument(
+        "--selection", default="last", metavar="last|val|oracle", help="which epoch counts"
+    )
+    axes.add_argument(
+        "--shard",
+        default="",
+        metavar="I/N",
+        help="only every N-th run, for job arrays: 0/16 … 15/16",
+    )
+    axes.add_argument(
+        "--fresh",
+        choices=["failed", "stale", "all"],
+        default="",
+        help="which finished runs to repeat",
+    )
 
-    run = verbs.add_parser("run", parents=[axes], help="run what is missing, then report (the default verb)")
+    run = verbs.add_parser(
+        "run", parents=[axes], help="run what is missing, then report (the default verb)"
+    )
     run.add_argument("--backend", choices=["inline", "loky", "threading", "dask"], default="loky")
     run.add_argument("--address", default="", help="of a Dask scheduler, tcp://…")
-    run.add_argument("--slots", type=int, default=0, help="runs at once (default: one per GPU, else per physical core)")
+    run.add_argument(
+        "--slots",
+        type=int,
+        default=0,
+        help="runs at once (default: one per GPU, else per physical core)",
+    )
     run.add_argument("--per-gpu", type=int, default=1, help="runs that share a GPU")
     run.add_argument("--timeout", default="", help="of one run: 90s, 30m, 2h (default: none)")
     run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
-    verbs.add_parser("plan", parents=[axes], help="every run: todo, done, stale, failed, n/a; hours; runs nothing")
+    verbs.add_parser(
+        "plan",
+        parents=[axes],
+        help="every run: todo, done, stale, failed, n/a; hours; runs nothing",
+    )
     report = verbs.add_parser("report", help="tables, figures and HTML from whatever exists")
-    report.add_argument("--out", action="append", help="result folder; repeat to join several (default: results)")
+    report.add_argument(
+        "--out", action="append", help="result folder; repeat to join several (default: results)"
+    )
     report.add_argument("--open", action="store_true", help="open the report in a browser")
     report.add_argument("--tables-only", action="store_true", help="only results/tables")
-    listing = verbs.add_parser("list", parents=[where], help="methods, settings, data sets, encoders")
+    listing = verbs.add_parser(
+        "list", parents=[where], help="methods, settings, data sets, encoders"
+    )
     listing.add_argument("kind", nargs="?", choices=KINDS)
-    one = verbs.add_parser("one", parents=[out, where], help="one run again, here, with its output on the terminal")
+    one = verbs.add_parser(
+        "one", parents=[out, where], help="one run again, here, with its output on the terminal"
+    )
     one.add_argument("id")
     one.add_argument("--pdb", action="store_true", help="debugger at the exception")
-    one.add_argument("--checkpoint", default="", metavar="NAME", help="evaluate checkpoints/NAME.pt, no training")
+    one.add_argument(
+        "--checkpoint", default="", metavar="NAME", help="evaluate checkpoints/NAME.pt, no training"
+    )
     new = verbs.add_parser("new", help="a template that passes `check` as it stands")
     new.add_argument("kind", choices=["method", "setting"])
     new.add_argument("name")
@@ -92,13 +142,15 @@ def parser() -> argparse.ArgumentParser:
     diff = verbs.add_parser("diff", parents=[out], help="why two numbers differ")
     diff.add_argument("a")
     diff.add_argument("b")
-    files = verbs.add_parser("data", parents=[where], help="what is there, what is missing, where from")
+    files = verbs.add_parser(
+        "data", parents=[where], help="what is there, what is missing, where from"
+    )
     files.add_argument("name", nargs="?")
     files.add_argument("--download", action="store_true")
     return top
 
 
-# ---- run, plan, report --------------------------------------------------------------------------------------------
+# ---- run, plan, report ---------------------------------------------------------------------------
 
 
 def _plan_rows(arguments: argparse.Namespace, suite: Suite) -> list:
@@ -120,7 +172,7 @@ def _plan_rows(arguments: argparse.Namespace, suite: Suite) -> list:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """"0-2,7" -> (0, 1, 2, 7)."""
+    """ "0-2,7" -> (0, 1, 2, 7)."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -141,7 +193,8 @@ def _run(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
 
 
 def _fetch_weights(rows: list) -> None:
-    """Downloads each encoder's weights once, here, so that what is missing is one sentence and not a failure a run."""
+    """Downloads each encoder's weights once, here, so that what is missing is one sentence and not
+    a failure a run."""
     from benchmark.encoder import Clip
 
     for encoder in {str(row.spec["encoder"]): row.spec["encoder"] for row in rows}.values():
@@ -180,7 +233,11 @@ def _sweep(rows: list, timeout: float | None, arguments: argparse.Namespace, sui
 def _build_report(outs: list[Path], rows: list | None = None, tables_only: bool = False) -> Path:
     from reports import page
 
-    plan = [{"id": r.id, "spec": r.spec, "state": r.state, "reason": r.reason} for r in rows] if rows else None
+    plan = (
+        [{"id": r.id, "spec": r.spec, "state": r.state, "reason": r.reason} for r in rows]
+        if rows
+        else None
+    )
     path = page.build(outs, plan=plan, tables_only=tables_only)
     print(f"Report: {path.resolve()}")
     return path
@@ -191,12 +248,17 @@ def _plan(arguments: argparse.Namespace, suite: Suite) -> int:
 
     rows = _plan_rows(arguments, suite)
     for row in rows:
-        print(f"{row.id}  {row.state:6} {label(row.spec)}{f'  ({row.reason})' if row.reason else ''}")
+        print(
+            f"{row.id}  {row.state:6} {label(row.spec)}{f'  ({row.reason})' if row.reason else ''}"
+        )
     chosen = selected(rows, arguments.fresh)
     counts = Counter(row.state for row in rows)
     hours = sum(row.seconds for row in chosen) / 3600
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs")
-    print(f"To do: {len(chosen)} of {len(rows) - counts[NOT_APPLICABLE]} runs, about {hours:.2f} hours on one slot.")
+    print(
+        f"To do: {len(chosen)} of {len(rows) - counts[NOT_APPLICABLE]} runs, about {hours:.2f} "
+        f"hours on one slot."
+    )
     return 0
 
 
@@ -204,7 +266,9 @@ def _report(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     outs = [Path(out) for out in arguments.out or ["results"]]
     for out in outs:
         if not out.is_dir():
-            raise FileNotFoundError(f"There is no result folder {out}. Run `python run_all.py` first, or give --out.")
+            raise FileNotFoundError(
+                f"There is no result folder {out}. Run `python run_all.py` first, or give --out."
+            )
     return functools.partial(_write_report, outs, arguments)
 
 
@@ -219,7 +283,7 @@ def _write_report(outs: list[Path], arguments: argparse.Namespace) -> int:
     return 0
 
 
-# ---- everything else ----------------------------------------------------------------------------------------------
+# ---- everything else -----------------------------------------------------------------------------
 
 
 def _list(arguments: argparse.Namespace, suite: Suite) -> int:
@@ -233,7 +297,9 @@ def _list(arguments: argparse.Namespace, suite: Suite) -> int:
 def _one(arguments: argparse.Namespace, suite: Suite) -> int:
     from benchmark import one
 
-    return one.run(Path(arguments.out), arguments.id, debug=arguments.pdb, checkpoint=arguments.checkpoint)
+    return one.run(
+        Path(arguments.out), arguments.id, debug=arguments.pdb, checkpoint=arguments.checkpoint
+    )
 
 
 def _new(arguments: argparse.Namespace, suite: Suite) -> int:

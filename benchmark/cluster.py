@@ -1,4 +1,5 @@
-"""Supervisors on the workers of a Dask cluster, also on workers that join while the sweep runs (a SLURM queue, say)."""
+"""Supervisors on the workers of a Dask cluster, also on workers that join while the sweep runs (a
+SLURM queue, say)."""
 
 import threading
 import time
@@ -10,12 +11,15 @@ import joblib
 POLL = 0.5  # seconds between two looks at who has joined
 
 
-def spread_over_dask(address: str, per_gpu: int, supervise: Callable[[str], None], folder: str) -> None:
-    """Runs `supervise(folder)` for every slot of every worker, through joblib; returns when all of them returned.
+def spread_over_dask(
+    address: str, per_gpu: int, supervise: Callable[[str], None], folder: str
+) -> None:
+    """Runs `supervise(folder)` for every slot of every worker, through joblib; returns when all of
+    them returned.
 
-    Dask moves a task that needs a resource to no worker that joins later, so each worker's share is handed out when it
-    joins. What a dying worker held, Dask starts again on another one. Raises what joblib or Dask raise when tasks are
-    lost, e.g. because the scheduler went away.
+    Dask moves a task that needs a resource to no worker that joins later, so each worker's share is
+    handed out when it joins. What a dying worker held, Dask starts again on another one. Raises
+    what joblib or Dask raise when tasks are lost, e.g. because the scheduler went away.
     """
     import distributed  # of the extra [cluster]
 
@@ -23,7 +27,9 @@ def spread_over_dask(address: str, per_gpu: int, supervise: Callable[[str], None
 
     def hand_out(client: Any, count: int, resources: dict[str, float]) -> None:
         try:
-            with joblib.parallel_config(backend="dask", client=client, resources=resources, n_jobs=-1):
+            with joblib.parallel_config(
+                backend="dask", client=client, resources=resources, n_jobs=-1
+            ):
                 tasks = (joblib.delayed(supervise)(folder) for _ in range(count))
                 joblib.Parallel(batch_size=1, pre_dispatch="all")(tasks)
         except Exception as problem:  # a thread cannot raise into the one that waits for it
@@ -37,10 +43,13 @@ def spread_over_dask(address: str, per_gpu: int, supervise: Callable[[str], None
             for name in workers.keys() - known:
                 known.add(name)
                 gpus = workers[name]["resources"].get("GPU")
-                # Without declared GPUs it goes by threads; leases keep a machine to its slots in any case.
+                # Without declared GPUs it goes by threads; leases keep a machine to its slots in
+                # any case.
                 count = workers[name]["nthreads"] if gpus is None else int(gpus * per_gpu)
                 resources = {} if gpus is None else {"GPU": 1 / per_gpu}
-                threads.append(threading.Thread(target=hand_out, args=(client, count, resources), daemon=True))
+                threads.append(
+                    threading.Thread(target=hand_out, args=(client, count, resources), daemon=True)
+                )
                 threads[-1].start()
             time.sleep(POLL)
     if problems:

@@ -17,7 +17,8 @@ import torch
 class Meter:
     """`with meter.phase("fit"): …` adds up seconds; peaks count from the creation of the meter.
 
-    One child serves many runs, so the peaks of the runs before are forgotten here, as far as the system lets us.
+    One child serves many runs, so the peaks of the runs before are forgotten here, as far as the
+    system lets us.
     """
 
     def __init__(self, device: torch.device | str) -> None:
@@ -26,12 +27,14 @@ class Meter:
         with contextlib.suppress(OSError):  # Linux; elsewhere the peak is that of the process
             Path("/proc/self/clear_refs").write_text("5")
         if self.device.type == "cuda":
-            torch.cuda.init()  # a fresh child: nothing has touched CUDA yet, and without this the reset refuses
+            # a fresh child: nothing has touched CUDA yet, and without this the reset refuses
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(self.device)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Counts the seconds of the block as `name`: "feature", "fit" or "predict"; waits for the GPU to finish."""
+        """Counts the seconds of the block as `name`: "feature", "fit" or "predict"; waits for the
+        GPU to finish."""
         start = time.perf_counter()
         try:
             yield
@@ -46,11 +49,14 @@ class Meter:
         return {
             **{f"{name}_s": round(seconds, 4) for name, seconds in self.seconds.items()},
             "peak_ram_mb": round(peak_ram_bytes() / 1e6, 1),
-            "peak_gpu_mb": round(torch.cuda.max_memory_allocated(self.device) / 1e6, 1) if on_gpu else 0.0,
+            "peak_gpu_mb": round(torch.cuda.max_memory_allocated(self.device) / 1e6, 1)
+            if on_gpu
+            else 0.0,
             "trainable_parameters": trainable_parameters,
             "device": torch.cuda.get_device_name(self.device) if on_gpu else processor_name(),
             "threads": torch.get_num_threads(),
-            "shared_by": int(os.environ.get("LOWLABEL_SHARED_BY", "1")),  # set by the scheduler, see devices.Slot
+            # set by the scheduler, see devices.Slot
+            "shared_by": int(os.environ.get("LOWLABEL_SHARED_BY", "1")),
         }
 
 
@@ -66,5 +72,9 @@ def peak_ram_bytes() -> int:
 def processor_name() -> str:
     """The model of the CPU, as exactly as the system tells."""
     information = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*:\s*(.+)", information.read_text()) if information.exists() else None
+    model = (
+        re.search(r"model name\s*:\s*(.+)", information.read_text())
+        if information.exists()
+        else None
+    )
     return model[1].strip() if model else platform.processor() or platform.machine()

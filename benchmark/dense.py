@@ -1,7 +1,8 @@
-"""Region features and position embeddings of CLIP's two image towers, as plain functions on open_clip modules.
+"""Region features and position embeddings of CLIP's two image towers, as plain functions on
+open_clip modules.
 
-Values are raw (not normalised). B images, h × w positions, R = h·w + 1 regions (the mean token first), E width of the
-tower, D joint embedding width.
+Values are raw (not normalised). B images, h × w positions, R = h·w + 1 regions (the mean token
+first), E width of the tower, D joint embedding width.
 """
 
 import copy
@@ -21,8 +22,9 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Position embeddings (1 + s², E) for another grid: (1 + h·w, E).
 
-    Bicubic, align_corners False, no antialiasing; the vector of the class (or mean) token is copied. As the official
-    DualCoOp code does when it loads weights for another image size (clip/model.py, `resize_pos_embed`).
+    Bicubic, align_corners False, no antialiasing; the vector of the class (or mean) token is
+    copied. As the official DualCoOp code does when it loads weights for another image size
+    (clip/model.py, `resize_pos_embed`).
     """
     side = round((len(positions) - 1) ** 0.5)
     if (side, side) == tuple(grid):
@@ -34,10 +36,15 @@ def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def stride(visual_config: dict) -> int | None:
-    """Pixels per region for an open_clip `vision_cfg`: 32 for a ModifiedResNet, the patch size for a ViT, else None."""
+    """Pixels per region for an open_clip `vision_cfg`: 32 for a ModifiedResNet, the patch size for
+    a ViT, else None."""
     if "timm_model_name" in visual_config:
         return None
-    return 32 if isinstance(visual_config["layers"], list | tuple) else visual_config.get("patch_size", 16)
+    return (
+        32
+        if isinstance(visual_config["layers"], list | tuple)
+        else visual_config.get("patch_size", 16)
+    )
 
 
 def set_image_size(visual: nn.Module, size: int) -> None:
@@ -49,10 +56,14 @@ def set_image_size(visual: nn.Module, size: int) -> None:
         owner, grid = visual, (size // visual.patch_size[0], size // visual.patch_size[1])
         visual.image_size, visual.grid_size = (size, size), grid
     else:
-        raise ValueError(f"{type(visual).__name__} cannot be resized here: leave out the @size of this encoder")
+        raise ValueError(
+            f"{type(visual).__name__} cannot be resized here: leave out the @size of this encoder"
+        )
     with torch.no_grad():
         positions = resize_positions(owner.positional_embedding, grid)
-    owner.positional_embedding = nn.Parameter(positions.clone(), requires_grad=owner.positional_embedding.requires_grad)
+    owner.positional_embedding = nn.Parameter(
+        positions.clone(), requires_grad=owner.positional_embedding.requires_grad
+    )
 
 
 def feature_map(visual: ModifiedResNet, images: Tensor) -> Tensor:
@@ -62,7 +73,8 @@ def feature_map(visual: ModifiedResNet, images: Tensor) -> Tensor:
 
 
 def pool_tokens(pool: AttentionPool2d, x: Tensor) -> Tensor:
-    """What the attention pool sees, (B, R, E): mean token, then positions row by row, plus position embeddings."""
+    """What the attention pool sees, (B, R, E): mean token, then positions row by row, plus position
+    embeddings."""
     tokens = x.flatten(2).transpose(1, 2)
     tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)
     return tokens + resize_positions(pool.positional_embedding, x.shape[-2:])
@@ -71,8 +83,8 @@ def pool_tokens(pool: AttentionPool2d, x: Tensor) -> Tensor:
 def dense_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
     """DualCoOp's dense features of a feature map (B, E, h, w): (B, R, D).
 
-    Each token goes through the pool's own value and output projections (two 1×1 convolutions). The softmax attention,
-    which the official code also evaluates, has no influence and is left out.
+    Each token goes through the pool's own value and output projections (two 1×1 convolutions). The
+    softmax attention, which the official code also evaluates, has no influence and is left out.
     """
     return pool.c_proj(pool.v_proj(pool_tokens(pool, x)))
 
@@ -80,14 +92,16 @@ def dense_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
 def attention_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
     """CLIP's ordinary pooled feature of a feature map (B, E, h, w): (B, D).
 
-    Exact, but only the mean token asks: with one query per head, keys and values need not be projected token by token;
-    the query is carried through the key projection, and the weighted mean token through the value projection.
+    Exact, but only the mean token asks: with one query per head, keys and values need not be
+    projected token by token; the query is carried through the key projection, and the weighted mean
+    token through the value projection.
     """
     tokens = pool_tokens(pool, x)  # (B, R, E)
     batch, _, width = tokens.shape
     heads, size = pool.num_heads, width // pool.num_heads
     query = (pool.q_proj(tokens[:, 0]) * size**-0.5).view(batch, heads, size)
-    key_weight = pool.k_proj.weight.view(heads, size, width)  # its bias adds a constant per head: softmax drops it
+    # its bias adds a constant per head: softmax drops it
+    key_weight = pool.k_proj.weight.view(heads, size, width)
     weights = torch.einsum("bhs,hse,bre->bhr", query, key_weight, tokens).softmax(-1)
     pooled = torch.einsum("bhr,bre->bhe", weights, tokens)
     value_weight = pool.v_proj.weight.view(heads, size, width)
@@ -96,16 +110,19 @@ def attention_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
 
 
 def transformer_regions(visual: VisionTransformer, images: Tensor) -> Tensor:
-    """Dense features of a ViT (B, R, D): the value path of the last block, as MaskCLIP does (Zhou et al. 2022, §3.2).
+    """Dense features of a ViT (B, R, D): the value path of the last block, as MaskCLIP does (Zhou
+    et al. 2022, §3.2).
 
-    Patch tokens go through all blocks but the last; there through layer norm, value and output projection of its
-    attention, without attention, residual and MLP, in analogy to the attention pool of the ResNets; then through the
-    tower's final layer norm and projection. The mean token is the mean over patches before that layer norm (attention
-    with uniform weights over the patches).
+    Patch tokens go through all blocks but the last; there through layer norm, value and output
+    projection of its attention, without attention, residual and MLP, in analogy to the attention
+    pool of the ResNets; then through the tower's final layer norm and projection. The mean token is
+    the mean over patches before that layer norm (attention with uniform weights over the patches).
     """
     block = visual.transformer.resblocks[-1]
     if type(block) is not ResidualAttentionBlock or visual.attn_pool is not None:
-        raise ValueError("region features need a ModifiedResNet or CLIP's own ViT; choose RN50 or ViT-B-16")
+        raise ValueError(
+            "region features need a ModifiedResNet or CLIP's own ViT; choose RN50 or ViT-B-16"
+        )
     patches = visual.conv1(images)
     grid = patches.shape[-2:]
     tokens = patches.flatten(2).transpose(1, 2)
@@ -129,7 +146,8 @@ def dense_features(visual: nn.Module, images: Tensor) -> Tensor:
     if isinstance(visual, VisionTransformer):
         return transformer_regions(visual, images)
     raise ValueError(
-        f"region features need a ModifiedResNet or a vision transformer of CLIP, not {type(visual).__name__}; "
+        f"region features need a ModifiedResNet or a vision transformer of CLIP, not "
+        f"{type(visual).__name__}; "
         "choose an encoder such as RN50/openai or ViT-B-16/openai"
     )
 
@@ -142,16 +160,23 @@ def global_features(visual: nn.Module, images: Tensor) -> Tensor:
 
 
 def frozen_copy(visual: nn.Module) -> nn.Module:
-    """The same function, faster: batch norm folded into convolutions, channels last. For inference only."""
+    """The same function, faster: batch norm folded into convolutions, channels last. For inference
+    only."""
     visual = copy.deepcopy(visual).eval()
     if not isinstance(visual, ModifiedResNet):
         return visual
     for module in visual.modules():
         for i in (1, 2, 3):
             if hasattr(module, f"conv{i}") and hasattr(module, f"bn{i}"):
-                setattr(module, f"conv{i}", fuse_conv_bn_eval(getattr(module, f"conv{i}"), getattr(module, f"bn{i}")))
+                setattr(
+                    module,
+                    f"conv{i}",
+                    fuse_conv_bn_eval(getattr(module, f"conv{i}"), getattr(module, f"bn{i}")),
+                )
                 setattr(module, f"bn{i}", nn.Identity())
         if getattr(module, "downsample", None) is not None:
             convolution, norm = module.downsample[1], module.downsample[2]
-            module.downsample = nn.Sequential(module.downsample[0], fuse_conv_bn_eval(convolution, norm))
+            module.downsample = nn.Sequential(
+                module.downsample[0], fuse_conv_bn_eval(convolution, norm)
+            )
     return visual.to(memory_format=torch.channels_last)

@@ -1,8 +1,10 @@
-"""Slots: how many runs this machine takes at once, on which devices, and the lease that keeps a slot to one of them.
+"""Slots: how many runs this machine takes at once, on which devices, and the lease that keeps a
+slot to one of them.
 
-A lease is an exclusive `flock` on a file in a machine-wide folder. Its descriptor is handed on to the process that does
-the work, so the kernel frees the slot exactly when everybody who uses it is gone: no heartbeat and no stale lock, and a
-second sweep on the machine, also of another user, shares the devices with the first.
+A lease is an exclusive `flock` on a file in a machine-wide folder. Its descriptor is handed on to
+the process that does the work, so the kernel frees the slot exactly when everybody who uses it is
+gone: no heartbeat and no stale lock, and a second sweep on the machine, also of another user,
+shares the devices with the first.
 """
 
 import contextlib
@@ -31,20 +33,29 @@ class Slot:
     shared_by: int  # slots on the same device
 
     def environment(self) -> dict[str, str]:
-        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        return {**threads, "CUDA_VISIBLE_DEVICES": self.visible, "LOWLABEL_SHARED_BY": str(self.shared_by)}
+        threads = {
+            name: str(self.threads)
+            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        }
+        return {
+            **threads,
+            "CUDA_VISIBLE_DEVICES": self.visible,
+            "LOWLABEL_SHARED_BY": str(self.shared_by),
+        }
 
 
 def slots(count: int = 0, per_gpu: int = 1) -> list[Slot]:
     """The slots of this machine; `count` > 0 overrides their number.
 
-    With GPUs: those of CUDA_VISIBLE_DEVICES, else all that `nvidia-smi -L` lists, each `per_gpu` times; `count` takes
-    the first so many. Without: one slot per physical core that this process may use (affinity and container limits
-    count), with one torch thread each; `count` slots share the cores evenly. LOWLABEL_PRETEND_DEVICES=4 makes four
-    devices that do not exist, for tests.
+    With GPUs: those of CUDA_VISIBLE_DEVICES, else all that `nvidia-smi -L` lists, each `per_gpu`
+    times; `count` takes the first so many. Without: one slot per physical core that this process
+    may use (affinity and container limits count), with one torch thread each; `count` slots share
+    the cores evenly. LOWLABEL_PRETEND_DEVICES=4 makes four devices that do not exist, for tests.
     """
     if count < 0 or per_gpu < 1:
-        raise ValueError(f"slots must be >= 0 (0 = choose) and runs per GPU >= 1, not {count} and {per_gpu}")
+        raise ValueError(
+            f"slots must be >= 0 (0 = choose) and runs per GPU >= 1, not {count} and {per_gpu}"
+        )
     cores = joblib.cpu_count(only_physical_cores=True)
     pretended = int(os.environ.get("LOWLABEL_PRETEND_DEVICES", "0"))
     if pretended:
@@ -61,10 +72,11 @@ def slots(count: int = 0, per_gpu: int = 1) -> list[Slot]:
 
 
 def visible_gpus() -> list[tuple[str, str]]:
-    """(value for CUDA_VISIBLE_DEVICES, machine-wide name) of each GPU that this process may use, found without torch.
+    """(value for CUDA_VISIBLE_DEVICES, machine-wide name) of each GPU that this process may use,
+    found without torch.
 
-    Where nvidia-smi is at hand the name is the UUID, so a sweep that was given "2" and one that was given "GPU-3f1c…"
-    lease the same file. Like CUDA, the list ends at the first "-1".
+    Where nvidia-smi is at hand the name is the UUID, so a sweep that was given "2" and one that was
+    given "GPU-3f1c…" lease the same file. Like CUDA, the list ends at the first "-1".
     """
     uuids = _listed_by_nvidia_smi()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -83,7 +95,8 @@ def visible_gpus() -> list[tuple[str, str]]:
 
 
 def _listed_by_nvidia_smi() -> list[str]:
-    """UUIDs in the order of the machine; a GPU that is cut into MIG instances is replaced by its instances."""
+    """UUIDs in the order of the machine; a GPU that is cut into MIG instances is replaced by its
+    instances."""
     if shutil.which("nvidia-smi") is None:
         return []
     answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
@@ -98,9 +111,11 @@ def _listed_by_nvidia_smi() -> list[str]:
 
 
 def lease_folder() -> Path:
-    """Where the leases of this machine lie: LOWLABEL_LEASES, else a fixed folder that all users and all jobs share.
+    """Where the leases of this machine lie: LOWLABEL_LEASES, else a fixed folder that all users and
+    all jobs share.
 
-    TMPDIR and XDG_RUNTIME_DIR differ between a login, a cron job and a SLURM job, so neither is asked.
+    TMPDIR and XDG_RUNTIME_DIR differ between a login, a cron job and a SLURM job, so neither is
+    asked.
     """
     folder = Path(os.environ.get("LOWLABEL_LEASES", "/tmp/lowlabel-leases"))
     if not folder.is_dir():

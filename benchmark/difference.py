@@ -1,4 +1,5 @@
-"""`run_all.py diff A B`: why two numbers differ, in words: protocol, parameters, labels, code, versions."""
+"""`run_all.py diff A B`: why two numbers differ, in words: protocol, parameters, labels, code,
+versions."""
 
 import sys
 from pathlib import Path
@@ -28,7 +29,9 @@ def explain(out: Path, a: str, b: str) -> str:
         if differences:
             lines += [f"\n{title}:", *(f"  - {line}" for line in differences)]
     if not any(sections.values()):
-        lines.append("\nNothing recorded differs; what is left is the non-determinism of the hardware.")
+        lines.append(
+            "\nNothing recorded differs; what is left is the non-determinism of the hardware."
+        )
     return "\n".join(lines)
 
 
@@ -44,12 +47,18 @@ def _changed(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 def _plain(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    return [f"{key}: {a.get(key, 'absent')!r} against {b.get(key, 'absent')!r}" for key in _changed(a, b)]
+    return [
+        f"{key}: {a.get(key, 'absent')!r} against {b.get(key, 'absent')!r}"
+        for key in _changed(a, b)
+    ]
 
 
 def _protocol(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     if a["name"] != b["name"]:
-        return [f"Different settings: {a['name']} against {b['name']}; the numbers answer different questions."]
+        return [
+            f"Different settings: {a['name']} against {b['name']}; the numbers answer different "
+            f"questions."
+        ]
     registry.load("settings", a["name"])
     module = sys.modules[registry.load("settings", a["name"]).__module__]
     sentences = getattr(module, "EXPLANATIONS", {})
@@ -60,14 +69,24 @@ def _protocol(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 def _selection(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    meaning = {"last": "the last epoch", "val": "the best epoch on validation", "oracle": "the best epoch on TEST"}
+    meaning = {
+        "last": "the last epoch",
+        "val": "the best epoch on validation",
+        "oracle": "the best epoch on TEST",
+    }
     lines = []
     if a["selection"] != b["selection"]:
         lines.append(f"A reports {meaning[a['selection']]}, B {meaning[b['selection']]}.")
         if "oracle" in (a["selection"], b["selection"]):
-            lines.append("An epoch chosen on test is an optimistic maximum; it is never ranked with the others.")
+            lines.append(
+                "An epoch chosen on test is an optimistic maximum; it is never ranked with the "
+                "others."
+            )
     if a["seed"] != b["seed"]:
-        lines.append(f"Seed {a['seed']} against {b['seed']}: other masks, validation images and initialisation.")
+        lines.append(
+            f"Seed {a['seed']} against {b['seed']}: other masks, validation images and "
+            f"initialisation."
+        )
     return lines
 
 
@@ -76,7 +95,9 @@ def _labels(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
         return []
     lines = []
     if a["fingerprint"] != b["fingerprint"]:
-        lines.append(f"Other test labels or images: {a['n_test']} against {b['n_test']} test images.")
+        lines.append(
+            f"Other test labels or images: {a['n_test']} against {b['n_test']} test images."
+        )
     if a["labels"] != b["labels"]:
         for key in ("known_rate", "n_train", "n_val"):
             lines.append(f"{key}: {a[key]:.4g} against {b[key]:.4g}")

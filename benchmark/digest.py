@@ -1,4 +1,5 @@
-"""The code digest of a run: which code decided its numbers, so that a changed plugin marks its records as stale."""
+"""The code digest of a run: which code decided its numbers, so that a changed plugin marks its
+records as stale."""
 
 import ast
 import functools
@@ -15,7 +16,8 @@ ENGINE_FILES = (
 
 @functools.cache
 def code_digest(method: str, setting: str, dataset: str) -> str:
-    """12 hex digits over the syntax trees of everything that decides a number; comments and docstrings do not count."""
+    """12 hex digits over the syntax trees of everything that decides a number; comments and
+    docstrings do not count."""
     files = [registry.ROOT / "benchmark" / f"{name}.py" for name in ENGINE_FILES]
     data = registry.ROOT / "benchmark" / "data" / f"{dataset}.py"
     files += [data, *_helpers(data)]
@@ -30,7 +32,8 @@ def code_digest(method: str, setting: str, dataset: str) -> str:
 
 
 def _helpers(file: Path) -> list[Path]:
-    """Sibling modules that a file imports, directly or through another: `from methods._losses import …`."""
+    """Sibling modules that a file imports, directly or through another: `from methods._losses
+    import …`."""
     found: dict[Path, None] = {}
     waiting = [file]
     while waiting:
@@ -52,7 +55,9 @@ def _helpers(file: Path) -> list[Path]:
 def _syntax_tree(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        documented = isinstance(
+            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        )
         if documented and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)

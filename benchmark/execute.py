@@ -1,7 +1,9 @@
-"""One run, from description to record: build the task, serve masked parts, fit, predict, score, write.
+"""One run, from description to record: build the task, serve masked parts, fit, predict, score,
+write.
 
-Everything that could leak or half-write lives here, so that no plugin can: unseen columns and hidden labels are dropped
-before a method sees them, test labels never leave this module, scores and record are written by the store.
+Everything that could leak or half-write lives here, so that no plugin can: unseen columns and
+hidden labels are dropped before a method sees them, test labels never leave this module, scores and
+record are written by the store.
 """
 
 import json
@@ -25,8 +27,11 @@ from benchmark.truth import EXAMPLES, describe_task
 from benchmark.world import World, open_world, predict
 
 
-def execute(job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 1, debug: bool = False) -> Record:
-    """Runs a job (see `benchmark.plan.Row.job`) and writes its record: `done`, or `failed` when anything raised.
+def execute(
+    job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 1, debug: bool = False
+) -> Record:
+    """Runs a job (see `benchmark.plan.Row.job`) and writes its record: `done`, or `failed` when
+    anything raised.
 
     With `debug` the debugger opens where the exception was raised.
     """
@@ -34,7 +39,11 @@ def execute(job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 
     folder = store.folder(job["id"])
     folder.mkdir(parents=True, exist_ok=True)
     record, scores = empty_record(job["id"], job["description"], "failed", attempt), None
-    record["provenance"] = {**provenance.of_this_process(), "plugins": job["plugins"], "start": provenance.now()}
+    record["provenance"] = {
+        **provenance.of_this_process(),
+        "plugins": job["plugins"],
+        "start": provenance.now(),
+    }
     meter = None
     try:
         meter = cost.Meter(device)
@@ -59,19 +68,21 @@ def execute(job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 
     return record
 
 
-def _run(job: dict[str, Any], record: Record, store: Store, device: torch.device, meter: cost.Meter) -> np.ndarray:
+def _run(
+    job: dict[str, Any], record: Record, store: Store, device: torch.device, meter: cost.Meter
+) -> np.ndarray:
     """The steps of a run; fills the record and returns test scores (N_test, C) float32."""
     spec = job["description"]
     names = (spec["method"]["name"], spec["setting"]["name"], spec["setting"]["dataset"])
     record["provenance"]["code_digest"] = provenance.code_digest(*names)
 
-    # ---- task, encoder, features -------------------------------------------------------------------------------
+    # ---- task, encoder, features -----------------------------------------------------------------
     with meter.phase("feature"):
         world = open_world(spec, store.out, device)
     task, method = world.task, world.method
     record["task"] = describe_task(task, store)
 
-    # ---- fit ---------------------------------------------------------------------------------------------------
+    # ---- fit -------------------------------------------------------------------------------------
     run = Run(seed=seed_for("fit", job["id"]), device=device, folder=store.folder(job["id"]))
     seed_everything(run.seed)
     selection = Selection(spec["selection"], world, run)
@@ -86,7 +97,7 @@ def _run(job: dict[str, Any], record: Record, store: Store, device: torch.device
     record["chosen"], record["trials"] = {**run.chosen, **selection.chosen}, run.trials
     record["cost"]["trainable_parameters"] = _trainable_parameters(method)
 
-    # ---- predict and score -------------------------------------------------------------------------------------
+    # ---- predict and score -----------------------------------------------------------------------
     with meter.phase("predict"):
         scores = predict(world, world.test, task.classes)
         val_scores = predict(world, world.val, world.val.classes)
@@ -105,17 +116,24 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-# ---- scoring ------------------------------------------------------------------------------------------------------
+# ---- scoring -------------------------------------------------------------------------------------
 
 
-def score(task: Task, scores: np.ndarray, val_scores: np.ndarray) -> tuple[dict[str, dict], dict[str, list]]:
-    """{view: {metric: value}} and {"AP": per class}, from test scores (N_test, C) and val scores (N_val, C_seen)."""
+def score(
+    task: Task, scores: np.ndarray, val_scores: np.ndarray
+) -> tuple[dict[str, dict], dict[str, list]]:
+    """{view: {metric: value}} and {"AP": per class}, from test scores (N_test, C) and val scores
+    (N_val, C_seen)."""
     val_y = task.val.y[:, task.seen]
     calibration = metrics.calibrate(val_y, val_scores)
     scale, bias = calibration
-    threshold = metrics.tune_threshold(val_y, 1 / (1 + np.exp(-(scale * val_scores.astype(np.float64) + bias))))
+    threshold = metrics.tune_threshold(
+        val_y, 1 / (1 + np.exp(-(scale * val_scores.astype(np.float64) + bias)))
+    )
     values = {
-        name: metrics.evaluate(task.test.y, scores, view, calibration=calibration, threshold=threshold)
+        name: metrics.evaluate(
+            task.test.y, scores, view, calibration=calibration, threshold=threshold
+        )
         for name, view in task.views.items()
     }
     harmonic = metrics.harmonic_mean_of_groups(task.test.y, scores, task.groups)
@@ -127,16 +145,23 @@ def score(task: Task, scores: np.ndarray, val_scores: np.ndarray) -> tuple[dict[
 
 @torch.no_grad()
 def _add_centroid_distances(values: dict[str, dict], world: World) -> None:
-    """PD and ND of a fine-tuned image tower in every view (LM-CLIP, `test.py`), from the test images' features."""
-    features = [world.method.image_features(world.clip, x).float().cpu().numpy() for x, _ in world.test.batches(100)]
+    """PD and ND of a fine-tuned image tower in every view (LM-CLIP, `test.py`), from the test
+    images' features."""
+    features = [
+        world.method.image_features(world.clip, x).float().cpu().numpy()
+        for x, _ in world.test.batches(100)
+    ]
     for name, view in world.task.views.items():
-        distances = metrics.centroid_distances(np.concatenate(features), world.task.test.y, view.rows, view.columns)
+        distances = metrics.centroid_distances(
+            np.concatenate(features), world.task.test.y, view.rows, view.columns
+        )
         values[name].update(distances)
 
 
 @torch.no_grad()
 def _write_examples(world: World, folder: Path) -> None:
-    """Region weights of the first test images, for the report's heat maps, where a method can say them."""
+    """Region weights of the first test images, for the report's heat maps, where a method can say
+    them."""
     if not hasattr(world.method, "region_weights") or not len(world.test):
         return
     x, _ = next(world.test.batches(EXAMPLES))
@@ -151,7 +176,9 @@ def _write_examples(world: World, folder: Path) -> None:
 def _trainable_parameters(method: Any) -> int:
     """What the method says after its fit, else the size of its state."""
     state = method.state_dict() if hasattr(method, "state_dict") else {}
-    return int(getattr(method, "trainable_parameters", sum(value.numel() for value in state.values())))
+    return int(
+        getattr(method, "trainable_parameters", sum(value.numel() for value in state.values()))
+    )
 
 
 def _tensorboard(folder: Path, spec: dict[str, Any]) -> Any:

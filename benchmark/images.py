@@ -1,4 +1,5 @@
-"""Images: read, resize, augment, normalise; prefetched by loader processes where real files are decoded."""
+"""Images: read, resize, augment, normalise; prefetched by loader processes where real files are
+decoded."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -22,14 +23,17 @@ MAX_LISTED = 20  # broken images named in one message
 class Transform:
     """From a picture to S × S bytes.
 
-    `squash`: both sides to S, bilinear (DualCoOp, LM-CLIP). `crop`: short side to S, bicubic, then the centre (CLIP).
-    Pillow's filters are antialiased. An augmentation is applied after resizing, as in the official DualCoOp code.
+    `squash`: both sides to S, bilinear (DualCoOp, LM-CLIP). `crop`: short side to S, bicubic, then
+    the centre (CLIP). Pillow's filters are antialiased. An augmentation is applied after resizing,
+    as in the official DualCoOp code.
     """
 
     image_size: int
     resize: str = "squash"
 
-    def __call__(self, image: Image.Image, augment: str = "", rng: np.random.Generator | None = None) -> np.ndarray:
+    def __call__(
+        self, image: Image.Image, augment: str = "", rng: np.random.Generator | None = None
+    ) -> np.ndarray:
         """(S, S, 3) uint8."""
         size = self.image_size
         if self.resize == "squash":
@@ -55,22 +59,31 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float32, standardised per channel."""
     x = pixels.permute(0, 3, 1, 2).float().div_(255)
     shape = (1, 3, 1, 1)
-    return x.sub_(torch.tensor(mean, device=x.device).view(shape)).div_(torch.tensor(std, device=x.device).view(shape))
+    return x.sub_(torch.tensor(mean, device=x.device).view(shape)).div_(
+        torch.tensor(std, device=x.device).view(shape)
+    )
 
 
 PLAIN = -1  # instead of a seed: this image is not augmented
 
 
 class _Reader(torch.utils.data.Dataset):
-    """Reads one image per (row, seed); a broken one becomes a message, so that the parent can list all of them."""
+    """Reads one image per (row, seed); a broken one becomes a message, so that the parent can list
+    all of them."""
 
     def __init__(self, dataset: Dataset, transform: Transform, augment: str) -> None:
-        self.open, self.names, self.transform, self.augment = dataset.open, dataset.names, transform, augment
+        self.open, self.names, self.transform, self.augment = (
+            dataset.open,
+            dataset.names,
+            transform,
+            augment,
+        )
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[np.ndarray | None, str]:
         row, seed = item
         try:
-            image = self.open(row).convert("RGB")  # convert decodes; a lazy open alone would not notice a cut file
+            # convert decodes; a lazy open alone would not notice a cut file
+            image = self.open(row).convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             return None, f"{self.names[row]}: {error}"
         if seed == PLAIN:
@@ -84,8 +97,11 @@ def _collate(items: list[tuple[np.ndarray | None, str]]) -> tuple[Tensor | None,
 
 
 def loader_processes(dataset: Dataset, rows: np.ndarray) -> int:
-    """How many processes shall decode: none for rendered images and small numbers, where starting them costs more."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processes shall decode: none for rendered images and small numbers, where starting
+    them costs more."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(cores, 8) if len(rows) >= 256 and dataset.sizes[rows].any() else 0
 
 
@@ -97,21 +113,25 @@ def read(
     seeds: Iterable[np.ndarray] | None = None,
     workers: int = 0,
 ) -> Iterator[tuple[Tensor | None, list[str]]]:
-    """For each batch of rows (b,): pixels (b, S, S, 3) uint8 and an empty list, or None and what is broken in it.
+    """For each batch of rows (b,): pixels (b, S, S, 3) uint8 and an empty list, or None and what is
+    broken in it.
 
-    `seeds` (b,) for each batch, one per image, or PLAIN, make an augmentation independent of the number of processes.
+    `seeds` (b,) for each batch, one per image, or PLAIN, make an augmentation independent of the
+    number of processes.
     """
     batches = [np.asarray(rows) for rows in batches]
     seeds = [np.full(len(rows), PLAIN) for rows in batches] if seeds is None else list(seeds)
     items = [
-        list(zip(rows.tolist(), numbers.tolist(), strict=True)) for rows, numbers in zip(batches, seeds, strict=True)
+        list(zip(rows.tolist(), numbers.tolist(), strict=True))
+        for rows, numbers in zip(batches, seeds, strict=True)
     ]
     yield from torch.utils.data.DataLoader(
         _Reader(dataset, transform, augment),
         batch_sampler=items,
         num_workers=workers,
         collate_fn=_collate,
-        generator=torch.Generator(),  # its own, so that reading draws nothing from torch's global random state
+        # its own, so that reading draws nothing from torch's global random state
+        generator=torch.Generator(),
     )
 
 
@@ -119,6 +139,7 @@ def broken_images(messages: list[str]) -> ValueError:
     """One error that names the broken images, up to 20 of them."""
     more = "at least " if len(messages) >= MAX_LISTED else ""
     return ValueError(
-        f"{more}{len(messages)} image(s) cannot be read; replace or restore these files and start the same command "
+        f"{more}{len(messages)} image(s) cannot be read; replace or restore these files and start "
+        f"the same command "
         "again, features computed so far are kept:\n  " + "\n  ".join(messages[:MAX_LISTED])
     )

@@ -7,7 +7,8 @@ from benchmark import data, registry
 
 
 def table(kind: str) -> str:
-    """Plain text: one name a line with what it is; for plugins also their parameters and defaults."""
+    """Plain text: one name a line with what it is; for plugins also their parameters and
+    defaults."""
     lines = [f"{kind}:"]
     if kind == "datasets":
         for name in data.names():
@@ -17,13 +18,21 @@ def table(kind: str) -> str:
         return "\n".join(lines) + "\n"
     if kind == "encoders":
         lines += ["  pocket-RN, pocket-ViT        ship with the suite"]
-        lines += ["  NAME/WEIGHTS@SIZE            any open_clip model, e.g. RN101/openai@448, ViT-B-16/openai@224"]
-        lines += ["  NAME//path/to/file.pt@SIZE   a local checkpoint; +crop and +imagenet change the preprocessing"]
+        lines += [
+            "  NAME/WEIGHTS@SIZE            any open_clip model, e.g. RN101/openai@448, "
+            "ViT-B-16/openai@224"
+        ]
+        lines += [
+            "  NAME//path/to/file.pt@SIZE   a local checkpoint; +crop and +imagenet change the "
+            "preprocessing"
+        ]
         return "\n".join(lines) + "\n"
     for name in registry.names(kind):
         plugin = registry.load(kind, name)
         lines.append(f"  {name:16} {_first_line(plugin)}")
-        fields = [f"{field.name}={field.default!r}" for field in dataclasses.fields(plugin) if field.init]
+        fields = [
+            f"{field.name}={field.default!r}" for field in dataclasses.fields(plugin) if field.init
+        ]
         lines.append(f"  {'':16} {', '.join(fields)}")
         if getattr(plugin, "PRESETS", {}):
             lines.append(f"  {'':16} presets: {', '.join(plugin.PRESETS)}")

@@ -1,6 +1,8 @@
-"""Multi-label metrics: average precision with ties, precision/recall/F1 by threshold and top-k, AUROC, PD/ND.
+"""Multi-label metrics: average precision with ties, precision/recall/F1 by threshold and top-k,
+AUROC, PD/ND.
 
-Shapes: N images, C classes, D feature width. Targets are PRESENT 1, ABSENT 0, UNKNOWN -1; UNKNOWN cells never count.
+Shapes: N images, C classes, D feature width. Targets are PRESENT 1, ABSENT 0, UNKNOWN -1; UNKNOWN
+cells never count.
 """
 
 import numpy as np
@@ -12,12 +14,15 @@ from benchmark.task import ABSENT, PRESENT, UNKNOWN, View
 
 
 def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """(N, C), (N, C) -> (C,) float64 in [0, 1]: area under the precision-recall steps, as scikit-learn defines it.
+    """(N, C), (N, C) -> (C,) float64 in [0, 1]: area under the precision-recall steps, as
+    scikit-learn defines it.
 
-    Tied scores share one threshold. A class without a known positive is NaN. Raises `ValueError` on NaN scores.
+    Tied scores share one threshold. A class without a known positive is NaN. Raises `ValueError` on
+    NaN scores.
 
-    Σ over thresholds of Δrecall × precision is the mean over positives of the precision at the positive's own score,
-    so sorting the scores of a column once and looking its positives up is enough.
+    Σ over thresholds of Δrecall × precision is the mean over positives of the precision at the
+    positive's own score, so sorting the scores of a column once and looking its positives up is
+    enough.
     """
     targets, scores = _aligned(targets, scores)
     result = np.full(targets.shape[1], np.nan)
@@ -26,14 +31,16 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
         positives = np.sort(values[column == PRESENT])
         if len(positives):
             known = np.sort(values[column != UNKNOWN])
-            positives_above = len(positives) - np.searchsorted(positives, positives)  # counts scores >= the threshold
+            # counts scores >= the threshold
+            positives_above = len(positives) - np.searchsorted(positives, positives)
             known_above = len(known) - np.searchsorted(known, positives)
             result[c] = np.mean(positives_above / known_above)
     return result
 
 
 def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """(N, C), (N, C) -> (C,) float64 in [0, 1]: probability that a positive outscores a negative, ties count half.
+    """(N, C), (N, C) -> (C,) float64 in [0, 1]: probability that a positive outscores a negative,
+    ties count half.
 
     A class without a known positive or without a known negative is NaN.
     """
@@ -49,22 +56,27 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return result
 
 
-def precision_recall_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
-    """CP, CR, CF1_mean, CF1_harm, OP, OR, OF1 in percent; a class is predicted where its probability > `threshold`.
+def precision_recall_f1(
+    targets: np.ndarray, probabilities: np.ndarray, threshold: float
+) -> dict[str, float]:
+    """CP, CR, CF1_mean, CF1_harm, OP, OR, OF1 in percent; a class is predicted where its
+    probability > `threshold`.
 
-    C… average over classes, O… pool all cells. `CF1_mean` is the mean of the per-class F1 (DualCoOp, `validate`),
-    `CF1_harm` the harmonic mean of CP and CR (most papers). A class that is never predicted, or that has no positive,
-    counts as 0 and stays in the mean, as in the official code.
+    C… average over classes, O… pool all cells. `CF1_mean` is the mean of the per-class F1
+    (DualCoOp, `validate`), `CF1_harm` the harmonic mean of CP and CR (most papers). A class that is
+    never predicted, or that has no positive, counts as 0 and stays in the mean, as in the official
+    code.
     """
     targets, probabilities = _aligned(targets, probabilities)
     return _precision_recall_f1(targets, probabilities.astype(np.float64) > threshold)
 
 
 def precision_recall_f1_at_k(targets: np.ndarray, scores: np.ndarray, k: int) -> dict[str, float]:
-    """P, R, F1 in percent, micro averaged, when each image predicts its `k` best classes (DualCoOp, `validate_zsl`).
+    """P, R, F1 in percent, micro averaged, when each image predicts its `k` best classes (DualCoOp,
+    `validate_zsl`).
 
-    All C classes are predicted when k > C. Of tied scores the class with the lower index goes first. Images without a
-    label count in P. UNKNOWN cells are not candidates.
+    All C classes are predicted when k > C. Of tied scores the class with the lower index goes
+    first. Images without a label count in P. UNKNOWN cells are not candidates.
     """
     targets, scores = _aligned(targets, scores)
     metrics = _precision_recall_f1(targets, _top_k(targets, scores, k))
@@ -72,17 +84,25 @@ def precision_recall_f1_at_k(targets: np.ndarray, scores: np.ndarray, k: int) ->
 
 
 def centroid_distances(
-    features: np.ndarray, targets: np.ndarray, rows: np.ndarray | None = None, columns: np.ndarray | None = None
+    features: np.ndarray,
+    targets: np.ndarray,
+    rows: np.ndarray | None = None,
+    columns: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """PD, ND and PD/ND of LM-CLIP's test script: mean distance of images to the centroids of their own, other classes.
+    """PD, ND and PD/ND of LM-CLIP's test script: mean distance of images to the centroids of their
+    own, other classes.
 
-    `features` (N, D) unit norm, `targets` (N, C). A centroid is the mean feature of all images with the label, not
-    normalised again; d = ‖feature - centroid + 1e-6‖₂. `rows` (N,) and `columns` (C,) bool restrict the averaged pairs
-    (multi-label images, tail classes), never the centroids. Classes without a positive are left out.
+    `features` (N, D) unit norm, `targets` (N, C). A centroid is the mean feature of all images with
+    the label, not normalised again; d = ‖feature - centroid + 1e-6‖₂. `rows` (N,) and `columns`
+    (C,) bool restrict the averaged pairs (multi-label images, tail classes), never the centroids.
+    Classes without a positive are left out.
     """
     features = np.asarray(features, np.float64)
     counts = (targets == PRESENT).sum(0)
-    centroids = (targets == PRESENT).T.astype(np.float64) @ features / np.maximum(counts, 1)[:, None]  # (C, D)
+    # (C, D)
+    centroids = (
+        (targets == PRESENT).T.astype(np.float64) @ features / np.maximum(counts, 1)[:, None]
+    )
     rows = np.ones(len(targets), bool) if rows is None else rows
     columns = (counts > 0) if columns is None else columns & (counts > 0)
     distances = cdist(features[rows] + 1e-6, centroids[columns])
@@ -93,10 +113,12 @@ def centroid_distances(
 
 
 def calibrate(targets: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
-    """Platt scaling: (a, b) with a >= 0 such that σ(a·score + b) fits the known cells; (1, 0) when there is none.
+    """Platt scaling: (a, b) with a >= 0 such that σ(a·score + b) fits the known cells; (1, 0) when
+    there is none.
 
-    The two target values are Platt's smoothed ones, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2), so that separable cells
-    give a finite answer (Platt, "Probabilistic outputs for support vector machines", 1999).
+    The two target values are Platt's smoothed ones, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2), so that
+    separable cells give a finite answer (Platt, "Probabilistic outputs for support vector
+    machines", 1999).
     """
     targets, scores = _aligned(targets, scores)
     known = targets != UNKNOWN
@@ -104,25 +126,34 @@ def calibrate(targets: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
         return 1.0, 0.0
     labels, values = targets[known], scores[known].astype(np.float64)
     positives = int((labels == PRESENT).sum())
-    goal = np.where(labels == PRESENT, (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2))
-    centre, spread = values.mean(), values.std() or 1.0  # standardised, or the two parameters are badly conditioned
+    goal = np.where(
+        labels == PRESENT, (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2)
+    )
+    # standardised, or the two parameters are badly conditioned
+    centre, spread = values.mean(), values.std() or 1.0
     values = (values - centre) / spread
 
     def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         logits = parameters[0] * values + parameters[1]
         error = (expit(logits) - goal) / len(goal)
-        return float(np.mean(np.logaddexp(0, logits) - goal * logits)), np.array([error @ values, error.sum()])
+        return float(np.mean(np.logaddexp(0, logits) - goal * logits)), np.array(
+            [error @ values, error.sum()]
+        )
 
     start = np.array([1.0, np.log(goal.mean() / (1 - goal.mean()))])
     bounds = [(0.0, None), (None, None)]
-    slope, offset = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
+    slope, offset = minimize(
+        loss_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12
+    ).x
     return float(slope / spread), float(offset - slope * centre / spread)
 
 
 def tune_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """The threshold with the best OF1 on the known cells (one for all classes), for the rule probability > threshold.
+    """The threshold with the best OF1 on the known cells (one for all classes), for the rule
+    probability > threshold.
 
-    Half-way between two neighbouring probabilities; of equally good ones the highest. 0.5 when no cell is positive.
+    Half-way between two neighbouring probabilities; of equally good ones the highest. 0.5 when no
+    cell is positive.
     """
     targets, probabilities = _aligned(targets, probabilities)
     known = targets != UNKNOWN
@@ -138,20 +169,31 @@ def tune_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def evaluate(
-    targets: np.ndarray, scores: np.ndarray, view: View, *, calibration: tuple[float, float], threshold: float
+    targets: np.ndarray,
+    scores: np.ndarray,
+    view: View,
+    *,
+    calibration: tuple[float, float],
+    threshold: float,
 ) -> dict[str, float]:
-    """Every metric of one view, in percent except `classes` (those with a known positive, over which mAP averages).
+    """Every metric of one view, in percent except `classes` (those with a known positive, over
+    which mAP averages).
 
-    `targets` (N, C) int8 and `scores` (N, C) logits of all test images and classes. CP … OF1 at 0.5 on calibrated
-    probabilities σ(a·score + b); the same with "@val" at `threshold` (tuned on val), with "@3" for the three best
-    classes of each image; P/R/F1@3 and @5 are micro averaged. `mAP_softmax` ranks the softmax over the view's classes.
+    `targets` (N, C) int8 and `scores` (N, C) logits of all test images and classes. CP … OF1 at 0.5
+    on calibrated probabilities σ(a·score + b); the same with "@val" at `threshold` (tuned on val),
+    with "@3" for the three best classes of each image; P/R/F1@3 and @5 are micro averaged.
+    `mAP_softmax` ranks the softmax over the view's classes.
     """
-    targets, scores = targets[np.ix_(view.rows, view.columns)], scores[np.ix_(view.rows, view.columns)]
+    targets, scores = (
+        targets[np.ix_(view.rows, view.columns)],
+        scores[np.ix_(view.rows, view.columns)],
+    )
     probabilities = expit(calibration[0] * scores.astype(np.float64) + calibration[1])
     precision = average_precision(targets, scores)
     result = {
         "mAP": 100 * _mean(precision),
-        "mAP_softmax": 100 * _mean(average_precision(targets, softmax(scores.astype(np.float64), axis=1))),
+        "mAP_softmax": 100
+        * _mean(average_precision(targets, softmax(scores.astype(np.float64), axis=1))),
         "AUROC": 100 * _mean(auroc(targets, scores)),
         "classes": int(np.isfinite(precision).sum()),
     }
@@ -169,20 +211,29 @@ def evaluate(
 def epoch_scalars(
     targets: np.ndarray, scores: np.ndarray, groups: dict[str, np.ndarray], part: str = "val"
 ) -> dict[str, float]:
-    """LM-CLIP's tags val/mAP, val/mAP_{head,middle,tail}, val/AUROC, in percent; `part` "train" gives train/mAP …
+    """LM-CLIP's tags val/mAP, val/mAP_{head,middle,tail}, val/AUROC, in percent; `part` "train"
+    gives train/mAP …
 
     `groups` are (C,) bool, of any name; one without a known positive has no tag.
     """
     precision = average_precision(targets, scores)
-    result = {f"{part}/mAP": 100 * _mean(precision), f"{part}/AUROC": 100 * _mean(auroc(targets, scores))}
+    result = {
+        f"{part}/mAP": 100 * _mean(precision),
+        f"{part}/AUROC": 100 * _mean(auroc(targets, scores)),
+    }
     for name, group in groups.items():
         if np.isfinite(precision[group]).any():
-            result[f"{part}/mAP_{'middle' if name == 'medium' else name}"] = 100 * _mean(precision[group])
+            result[f"{part}/mAP_{'middle' if name == 'medium' else name}"] = 100 * _mean(
+                precision[group]
+            )
     return result
 
 
-def harmonic_mean_of_groups(targets: np.ndarray, scores: np.ndarray, groups: dict[str, np.ndarray]) -> float | None:
-    """Harmonic mean of the mAP of the groups "seen" and "unseen", in percent; None in a task without them."""
+def harmonic_mean_of_groups(
+    targets: np.ndarray, scores: np.ndarray, groups: dict[str, np.ndarray]
+) -> float | None:
+    """Harmonic mean of the mAP of the groups "seen" and "unseen", in percent; None in a task
+    without them."""
     if not {"seen", "unseen"} <= set(groups):
         return None
     precision = average_precision(targets, scores)
@@ -194,7 +245,9 @@ def _aligned(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
     """Both as arrays (N, C), columns contiguous, because everything here sorts columns."""
     targets, scores = np.asarray(targets), np.asarray(scores)
     if targets.shape != scores.shape or targets.ndim != 2:
-        raise ValueError(f"targets {targets.shape} and scores {scores.shape} must have the same shape (N, C)")
+        raise ValueError(
+            f"targets {targets.shape} and scores {scores.shape} must have the same shape (N, C)"
+        )
     if np.isnan(scores).any():
         raise ValueError("scores hold NaN; find the diverged run before measuring it")
     return _contiguous_columns(targets), _contiguous_columns(scores)

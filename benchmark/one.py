@@ -1,4 +1,5 @@
-"""`run_all.py one ID`: one run again, in this process, or one of its checkpoints evaluated again."""
+"""`run_all.py one ID`: one run again, in this process, or one of its checkpoints evaluated
+again."""
 
 import os
 from pathlib import Path
@@ -14,16 +15,20 @@ from benchmark.world import open_world, predict
 
 
 def find(store: Store, prefix: str) -> Record:
-    """The record whose id starts with `prefix`. Raises `ValueError` when there is none or more than one."""
+    """The record whose id starts with `prefix`. Raises `ValueError` when there is none or more than
+    one."""
     matches = [record for record in store.records() if record["id"].startswith(prefix)]
     if len(matches) != 1:
         what = "no record" if not matches else f"{len(matches)} records"
-        raise ValueError(f"There is {what} with id {prefix!r} in {store.out}; `run_all.py plan` lists the ids.")
+        raise ValueError(
+            f"There is {what} with id {prefix!r} in {store.out}; `run_all.py plan` lists the ids."
+        )
     return matches[0]
 
 
 def run(out: Path, prefix: str, debug: bool = False, checkpoint: str = "") -> int:
-    """Repeats a run with its output on the terminal; with `checkpoint`, only scores its checkpoints/NAME.pt."""
+    """Repeats a run with its output on the terminal; with `checkpoint`, only scores its
+    checkpoints/NAME.pt."""
     record = find(Store(out), prefix)
     print(f"{record['id']}  {label(record['spec'])}")
     for kind_and_name, path in record["provenance"].get("plugins", {}).items():
@@ -42,11 +47,18 @@ def run(out: Path, prefix: str, debug: bool = False, checkpoint: str = "") -> in
         record = execute(job, out, device, attempt=record["attempt"] + 1, debug=debug)
         values = record["metrics"]
     for view, metrics in values.items():
-        print(f"{view}: " + ", ".join(f"{name} {value:.2f}" for name, value in metrics.items() if value is not None))
+        print(
+            f"{view}: "
+            + ", ".join(
+                f"{name} {value:.2f}" for name, value in metrics.items() if value is not None
+            )
+        )
     return 0 if record["status"] == "done" else 1
 
 
-def evaluate_checkpoint(record: Record, out: Path, checkpoint: str, device: torch.device) -> dict[str, Any]:
+def evaluate_checkpoint(
+    record: Record, out: Path, checkpoint: str, device: torch.device
+) -> dict[str, Any]:
     """{view: {metric: value}} of a stored state of a run, computed from the weights file alone."""
     folder = Store(out).folder(record["id"]) / "checkpoints"
     path = folder / f"{checkpoint}.pt"

@@ -1,4 +1,5 @@
-"""The plan: the product of the axes, reasons to skip, the state of every run, its cost, and the order."""
+"""The plan: the product of the axes, reasons to skip, the state of every run, its cost, and the
+order."""
 
 import itertools
 import re
@@ -18,21 +19,26 @@ UNKNOWN_SECONDS = 30.0  # what a run is thought to cost before anything like it 
 
 @dataclass(frozen=True)
 class Axes:
-    """What to compare. Texts are as on the command line; see `registry.expand` for lists in parameters."""
+    """What to compare. Texts are as on the command line; see `registry.expand` for lists in
+    parameters."""
 
     methods: tuple[str, ...]
     settings: tuple[str, ...]
-    datasets: tuple[str, ...] = ()  # () = the setting's real candidates that are found under --data, else embedded ones
+    # () = the setting's real candidates that are found under --data, else embedded ones
+    datasets: tuple[str, ...] = ()
     candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)  # setting -> data sets
-    encoders: tuple[str, ...] = ()  # () = the setting's own, or the pocket encoder for embedded data
+    # () = the setting's own, or the pocket encoder for embedded data
+    encoders: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     selection: str = "last"
-    sweeps: dict[str, dict[str, list]] = field(default_factory=dict)  # setting -> parameter -> values left open
+    # setting -> parameter -> values left open
+    sweeps: dict[str, dict[str, list]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run of the plan. `state` is todo, done, stale, failed or n/a; `reason` says why for failed and n/a."""
+    """One run of the plan. `state` is todo, done, stale, failed or n/a; `reason` says why for
+    failed and n/a."""
 
     id: str
     spec: dict[str, Any]
@@ -55,19 +61,26 @@ class Row:
 
 
 def make_plan(axes: Axes, store: Store) -> list[Row]:
-    """Every run of the product, in the order settings × data sets × encoders × methods × seeds, each id once.
+    """Every run of the product, in the order settings × data sets × encoders × methods × seeds,
+    each id once.
 
     Raises `ValueError` for unknown names or parameters, `FileNotFoundError` for missing data.
     """
     if axes.selection not in SELECTIONS:
         hint = registry.nearest(axes.selection, list(SELECTIONS))
         raise ValueError(f"There is no selection {axes.selection!r}. {hint}")
-    methods = list(itertools.chain.from_iterable(registry.expand("methods", text) for text in axes.methods))
+    methods = list(
+        itertools.chain.from_iterable(registry.expand("methods", text) for text in axes.methods)
+    )
     records = {record["id"]: record for record in store.records()}
     rows: dict[str, Row] = {}
     for setting_name, dataset, setting_parameters in _settings(axes):
-        setting = registry.make("settings", setting_name, {**setting_parameters, "dataset": dataset})
-        for encoder, (method_name, parameters) in itertools.product(_encoders(axes, setting, dataset), methods):
+        setting = registry.make(
+            "settings", setting_name, {**setting_parameters, "dataset": dataset}
+        )
+        for encoder, (method_name, parameters) in itertools.product(
+            _encoders(axes, setting, dataset), methods
+        ):
             preset = _preset(method_name, setting_name, dataset, encoder)
             method = registry.make("methods", method_name, parameters, preset)
             for seed in axes.seeds:
@@ -88,7 +101,9 @@ def _settings(axes: Axes) -> list[tuple[str, str, dict[str, Any]]]:
     found = []
     for text in axes.settings:
         name, given = registry.parse(text)
-        sweep = {key: values for key, values in axes.sweeps.get(name, {}).items() if key not in given}
+        sweep = {
+            key: values for key, values in axes.sweeps.get(name, {}).items() if key not in given
+        }
         for resolved, parameters in registry.expand("settings", text, sweep):
             if "dataset" in parameters:
                 datasets = (parameters.pop("dataset"),)
@@ -119,10 +134,11 @@ def _encoders(axes: Axes, setting: Any, dataset: str) -> list[dict[str, Any]]:
 
 
 def _preset(method: str, setting: str, dataset: str, encoder: dict[str, Any]) -> str:
-    """The preset that a method has for the case at hand, "" for none; naming one on the command line overrules this.
+    """The preset that a method has for the case at hand, "" for none; naming one on the command
+    line overrules this.
 
-    For the shipped small encoders: "pocket_<setting>", "pocket". For others the official configurations:
-    "<data set>_<tower>" such as "voc_mlt_vitb16", then "<setting>".
+    For the shipped small encoders: "pocket_<setting>", "pocket". For others the official
+    configurations: "<data set>_<tower>" such as "voc_mlt_vitb16", then "<setting>".
     """
     presets = getattr(registry.load("methods", method), "PRESETS", {})
     if encoder["name"].startswith("pocket"):
@@ -148,14 +164,18 @@ def _row(spec: dict[str, Any], skip: str, records: dict[str, Record], needs: str
 
 
 def is_stale(record: Record) -> bool:
-    """Whether the code that decides this record's numbers has changed since (comments and docstrings do not count)."""
+    """Whether the code that decides this record's numbers has changed since (comments and
+    docstrings do not count)."""
     spec = record["spec"]
-    current = code_digest(spec["method"]["name"], spec["setting"]["name"], spec["setting"]["dataset"])
+    current = code_digest(
+        spec["method"]["name"], spec["setting"]["name"], spec["setting"]["dataset"]
+    )
     return record["provenance"].get("code_digest") != current
 
 
 def recorded_rows(records: list[Record]) -> list[Row]:
-    """The rows of a report that is made without a plan: what is recorded, with stale ones marked."""
+    """The rows of a report that is made without a plan: what is recorded, with stale ones
+    marked."""
     rows = []
     for record in records:
         for kind_and_name, path in record["provenance"].get("plugins", {}).items():
@@ -163,13 +183,15 @@ def recorded_rows(records: list[Record]) -> list[Row]:
                 registry.register_file(kind_and_name.partition(":")[0], path)
         try:
             rows.append(_row(record["spec"], "", {record["id"]: record}, ""))
-        except ValueError as error:  # its plugin is gone: the number stands, but nobody can repeat it
+        # its plugin is gone: the number stands, but nobody can repeat it
+        except ValueError as error:
             rows.append(Row(record["id"], record["spec"], STALE, str(error)))
     return rows
 
 
 def _with_costs(rows: list[Row], records: list[Record]) -> list[Row]:
-    """Estimates seconds from earlier records: same method × data set × encoder, else same method, else a constant."""
+    """Estimates seconds from earlier records: same method × data set × encoder, else same method,
+    else a constant."""
 
     def keys(spec: dict[str, Any]) -> list[tuple]:
         method, dataset = spec["method"]["name"], spec["setting"]["dataset"]
@@ -178,14 +200,18 @@ def _with_costs(rows: list[Row], records: list[Record]) -> list[Row]:
     seconds: dict[tuple, list[float]] = {}
     for record in records:
         if record["status"] == "done":
-            cost = sum(record["cost"].get(part, 0.0) for part in ("feature_s", "fit_s", "predict_s"))
+            cost = sum(
+                record["cost"].get(part, 0.0) for part in ("feature_s", "fit_s", "predict_s")
+            )
             for key in keys(record["spec"]):
                 seconds.setdefault(key, []).append(cost)
     estimated = []
     for row in rows:
         known = next((seconds[key] for key in keys(row.spec) if key in seconds), None)
         cost = sum(known) / len(known) if known else UNKNOWN_SECONDS
-        estimated.append(Row(**{**row.__dict__, "seconds": 0.0 if row.state == NOT_APPLICABLE else cost}))
+        estimated.append(
+            Row(**{**row.__dict__, "seconds": 0.0 if row.state == NOT_APPLICABLE else cost})
+        )
     return estimated
 
 
@@ -194,12 +220,20 @@ def label(spec: dict[str, Any]) -> str:
     setting = spec["setting"]
     details = [f"{key}={setting[key]}" for key in ("known",) if key in setting]
     encoder = spec["encoder"]["name"]
-    parts = [spec["method"]["name"], setting["name"], setting["dataset"], *details, encoder, f"seed={spec['seed']}"]
+    parts = [
+        spec["method"]["name"],
+        setting["name"],
+        setting["dataset"],
+        *details,
+        encoder,
+        f"seed={spec['seed']}",
+    ]
     return " ".join(parts)
 
 
 def shard(rows: list[Row], text: str) -> list[Row]:
-    """The rows of one shard, "3/16": id modulo 16 is 3. Shards 0 … 15 or, the same, 1 … 16 make up the whole."""
+    """The rows of one shard, "3/16": id modulo 16 is 3. Shards 0 … 15 or, the same, 1 … 16 make up
+    the whole."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 0 <= int(match[1]) <= int(match[2]) or match[2] == "0":
         raise ValueError(f"{text!r} is no shard: write i/n, e.g. 0/16 … 15/16")
@@ -208,7 +242,8 @@ def shard(rows: list[Row], text: str) -> list[Row]:
 
 
 def selected(rows: list[Row], fresh: str) -> list[Row]:
-    """Rows to run: todo and failed ones, with `fresh` "stale" also stale ones, with "all" everything but n/a."""
+    """Rows to run: todo and failed ones, with `fresh` "stale" also stale ones, with "all"
+    everything but n/a."""
     states = {"": {TODO, FAILED}, "failed": {TODO, FAILED}, "stale": {TODO, FAILED, STALE}}
     states["all"] = states["stale"] | {DONE}
     return [row for row in rows if row.state in states[fresh]]

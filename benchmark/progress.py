@@ -16,14 +16,25 @@ from rich.text import Text
 
 from benchmark.store import encoder_label
 
-COLOURS = {"done": "green", "failed": "red", "crashed": "red", "timeout": "yellow", "unwritten": "red"}
+COLOURS = {
+    "done": "green",
+    "failed": "red",
+    "crashed": "red",
+    "timeout": "yellow",
+    "unwritten": "red",
+}
 
 
 class Progress:
     """Reads the events that supervisors leave in the folder of their sweep, and shows them."""
 
     def __init__(
-        self, todo: Sequence[dict[str, Any]], total: int, slots: int, folder: Path, console: Any = None
+        self,
+        todo: Sequence[dict[str, Any]],
+        total: int,
+        slots: int,
+        folder: Path,
+        console: Any = None,
     ) -> None:
         self.todo = {job["id"]: job for job in todo}
         self.total, self.slots, self.folder = total, slots, folder
@@ -36,11 +47,18 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
-            self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._view, transient=True)
+            self.live = Live(
+                console=self.console,
+                refresh_per_second=4,
+                get_renderable=self._view,
+                transient=True,
+            )
             self.live.start()
         return self
 
-    def __exit__(self, kind: type | None, exception: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, exception: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.update()
         if self.live is not None:
             self.live.stop()
@@ -77,17 +95,22 @@ class Progress:
         if self.live is None or status != "done":
             reason = f": {event['message']}" if event["message"] else ""
             line = f"{status} {label(self.todo[id])} in {event['seconds']:.1f} s{reason}"
-            self.console.print(Text(f"{self.headline()} | {line}", style=COLOURS[status] if self.live else ""))
+            self.console.print(
+                Text(f"{self.headline()} | {line}", style=COLOURS[status] if self.live else "")
+            )
 
     def headline(self) -> str:
         """ "[37/120] 2 failed, 1 h 10 min to go"."""
         bad = sum(number for status, number in self.counts.items() if status != "done")
         done = self.total - len(self.todo) + len(self.seen)
-        parts = [f"{bad} failed"] * bool(bad) + [f"{duration(self.seconds_to_go())} to go"] * (done < self.total)
+        parts = [f"{bad} failed"] * bool(bad) + [f"{duration(self.seconds_to_go())} to go"] * (
+            done < self.total
+        )
         return f"[{done}/{self.total}] {', '.join(parts)}".strip()
 
     def seconds_to_go(self) -> float:
-        """From the estimates, corrected by how wrong they were so far, over the slots that there is work for."""
+        """From the estimates, corrected by how wrong they were so far, over the slots that there is
+        work for."""
         left = [job for id, job in self.todo.items() if id not in self.seen]
         expected = sum(self.todo[id]["seconds"] for id in self.seen)
         taken = sum(self.seen.values())
@@ -96,7 +119,9 @@ class Progress:
         return remaining / max(1, min(self.slots, len(left)))
 
     def _view(self) -> Group:
-        bar = ProgressBar(total=self.total, completed=self.total - len(self.todo) + len(self.seen), width=40)
+        bar = ProgressBar(
+            total=self.total, completed=self.total - len(self.todo) + len(self.seen), width=40
+        )
         top, slots = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
         top.add_row(bar, Text(self.headline(), style="bold"))
         for (host, slot), (id, since) in sorted(self.running.items()):

@@ -23,10 +23,15 @@ def now() -> str:
 
 @functools.cache
 def _git() -> dict[str, Any]:
-    """Commit of the checkout and whether it had uncommitted changes; empty outside a checkout or without git."""
+    """Commit of the checkout and whether it had uncommitted changes; empty outside a checkout or
+    without git."""
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True)
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return {"commit": "", "dirty": False}
     return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
@@ -43,7 +48,10 @@ def of_this_process() -> dict[str, Any]:
     """Everything that is known before a run starts."""
     return {
         **_git(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in PACKAGES},
+        },
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "argv": sys.argv,

@@ -1,8 +1,10 @@
-"""From a name, a path or an entry point to a plugin class, and from "coop(context_length=4)" to objects and back.
+"""From a name, a path or an entry point to a plugin class, and from "coop(context_length=4)" to
+objects and back.
 
-A plugin is a Python file with a dataclass called `Method` (in `methods/`) or `Setting` (in `settings/`). Its file name
-is its name. Files that start with an underscore are helpers. A file elsewhere is named by its path, an installed
-package by an entry point in the group `lowlabel.methods` or `lowlabel.settings`.
+A plugin is a Python file with a dataclass called `Method` (in `methods/`) or `Setting` (in
+`settings/`). Its file name is its name. Files that start with an underscore are helpers. A file
+elsewhere is named by its path, an installed package by an entry point in the group
+`lowlabel.methods` or `lowlabel.settings`.
 """
 
 import ast
@@ -33,11 +35,13 @@ def nearest(wrong: str, known: list[str]) -> str:
     return f"{hint}Known: {', '.join(known) or 'none'}."
 
 
-# ---- names -> classes ---------------------------------------------------------------------------------------------
+# ---- names -> classes ----------------------------------------------------------------------------
 
 
 def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=f"lowlabel.{kind}")}
+    return {
+        point.name: point for point in importlib.metadata.entry_points(group=f"lowlabel.{kind}")
+    }
 
 
 def names(kind: str) -> list[str]:
@@ -52,14 +56,17 @@ def register_file(kind: str, path: str | Path) -> str:
     if not path.is_file():
         raise ValueError(f"There is no plugin file {path}.")
     if (ROOT / kind / path.name).is_file() and path.parent != ROOT / kind:
-        raise ValueError(f"{path} has the name of the built-in {kind}/{path.name}; rename the file.")
+        raise ValueError(
+            f"{path} has the name of the built-in {kind}/{path.name}; rename the file."
+        )
     if path.parent != ROOT / kind:
         _files[kind, path.stem] = path
     return path.stem
 
 
 def plugin_files() -> dict[str, str]:
-    """"kind:name" -> path of every registered outside file; a job carries it, so that the child process knows them."""
+    """ "kind:name" -> path of every registered outside file; a job carries it, so that the child
+    process knows them."""
     return {f"{kind}:{name}": str(path) for (kind, name), path in _files.items()}
 
 
@@ -101,21 +108,28 @@ def source_file(kind: str, name: str) -> Path:
     return Path(sys.modules[load(kind, name).__module__].__file__)
 
 
-# ---- text -> descriptions -> objects ------------------------------------------------------------------------------
+# ---- text -> descriptions -> objects -------------------------------------------------------------
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """"coop(context_length=[4, 16])" -> ("coop", {"context_length": [4, 16]}); a path ends in .py."""
+    """ "coop(context_length=[4, 16])" -> ("coop", {"context_length": [4, 16]}); a path ends in
+    .py."""
     name, bracket, _ = text.partition("(")
     name = name.strip()
     if not bracket:
         return name, {}
-    problem = f"Cannot read {text!r}. Write name(parameter=value, …), e.g. 'partial(known=[.1, .5])'."
+    problem = (
+        f"Cannot read {text!r}. Write name(parameter=value, …), e.g. 'partial(known=[.1, .5])'."
+    )
     try:
         call = ast.parse("_" + text[len(name) :].strip(), mode="eval").body
     except SyntaxError:
         raise ValueError(problem) from None
-    if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+    if (
+        not isinstance(call, ast.Call)
+        or call.args
+        or any(keyword.arg is None for keyword in call.keywords)
+    ):
         raise ValueError(problem)
     return name, {keyword.arg: _value(keyword.value, problem) for keyword in call.keywords}
 
@@ -130,12 +144,15 @@ def _value(node: ast.expr, problem: str) -> Any:
 
 
 def make(kind: str, name: str, parameters: dict[str, Any], preset: str = "") -> Any:
-    """An object of the plugin. A preset (the argument, or the parameter of that name) fills in before `parameters`."""
+    """An object of the plugin. A preset (the argument, or the parameter of that name) fills in
+    before `parameters`."""
     plugin = load(kind, name)
     fields = {field.name: field for field in dataclasses.fields(plugin) if field.init}
     for parameter in parameters:
         if parameter not in fields:
-            raise ValueError(f"{name} has no parameter {parameter!r}. {nearest(parameter, sorted(fields))}")
+            raise ValueError(
+                f"{name} has no parameter {parameter!r}. {nearest(parameter, sorted(fields))}"
+            )
     presets = getattr(plugin, "PRESETS", {})
     preset = parameters.get("preset", preset)
     if preset and preset not in presets:
@@ -149,22 +166,35 @@ def make(kind: str, name: str, parameters: dict[str, Any], preset: str = "") -> 
 
 
 def _checked(name: str, parameter: str, value: Any, default: Any) -> Any:
-    """The value in the type of the default (an int may stand for a float, a list from JSON for a tuple)."""
+    """The value in the type of the default (an int may stand for a float, a list from JSON for a
+    tuple)."""
     if isinstance(default, tuple) and isinstance(value, list):
         value = tuple(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     known_type = isinstance(default, bool | int | float | str | tuple)
-    if known_type and (not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(default, bool)):
+    if known_type and (
+        not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(default, bool)
+    ):
         wanted = type(default).__name__
-        raise ValueError(f"{name}: {parameter}={value!r} should be {wanted} (as in the default {default!r}).")
+        raise ValueError(
+            f"{name}: {parameter}={value!r} should be {wanted} (as in the default {default!r})."
+        )
     return value
 
 
 def describe(name: str, plugin: Any) -> dict[str, Any]:
-    """{"name": name, parameter: value, …} with every default filled in; `rebuild` is its inverse."""
-    values = {field.name: getattr(plugin, field.name) for field in dataclasses.fields(plugin) if field.init}
-    return {"name": name, **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}}
+    """{"name": name, parameter: value, …} with every default filled in; `rebuild` is its
+    inverse."""
+    values = {
+        field.name: getattr(plugin, field.name)
+        for field in dataclasses.fields(plugin)
+        if field.init
+    }
+    return {
+        "name": name,
+        **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()},
+    }
 
 
 def rebuild(kind: str, description: dict[str, Any]) -> Any:
@@ -174,12 +204,19 @@ def rebuild(kind: str, description: dict[str, Any]) -> Any:
     fields = {field.name: field.default for field in dataclasses.fields(plugin) if field.init}
     unknown = sorted(set(parameters) - set(fields))
     if unknown:
-        raise ValueError(f"{description['name']} no longer has the parameter {unknown[0]!r} of this record.")
-    return plugin(**{key: _checked(description["name"], key, v, fields[key]) for key, v in parameters.items()})
+        raise ValueError(
+            f"{description['name']} no longer has the parameter {unknown[0]!r} of this record."
+        )
+    return plugin(
+        **{key: _checked(description["name"], key, v, fields[key]) for key, v in parameters.items()}
+    )
 
 
-def expand(kind: str, text: str, sweep: dict[str, list] | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """Every (name, parameters) that a text means: a list in a parameter is several runs, a tuple is a value.
+def expand(
+    kind: str, text: str, sweep: dict[str, list] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Every (name, parameters) that a text means: a list in a parameter is several runs, a tuple is
+    a value.
 
     `sweep` holds lists for parameters that the text leaves open.
     """
@@ -189,10 +226,16 @@ def expand(kind: str, text: str, sweep: dict[str, list] | None = None) -> list[t
     load(kind, name)  # an unknown name is an error before anything else
     axes = {**(sweep or {}), **parameters}
     values = [value if isinstance(value, list) else [value] for value in axes.values()]
-    return [(name, dict(zip(axes, combination, strict=True))) for combination in itertools.product(*values)]
+    return [
+        (name, dict(zip(axes, combination, strict=True)))
+        for combination in itertools.product(*values)
+    ]
 
 
 def run_id(description: dict[str, Any]) -> str:
-    """12 hex digits of the sha256 of the canonical JSON of a description: independent of the order of keys."""
-    text = json.dumps({"schema": SCHEMA, **description}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """12 hex digits of the sha256 of the canonical JSON of a description: independent of the order
+    of keys."""
+    text = json.dumps(
+        {"schema": SCHEMA, **description}, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]

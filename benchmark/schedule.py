@@ -1,7 +1,9 @@
-"""Spreads the runs of a sweep over the slots of one machine or of a cluster, and survives what the runs do.
+"""Spreads the runs of a sweep over the slots of one machine or of a cluster, and survives what the
+runs do.
 
-joblib spreads *supervisors* (`supervisor.py`), not runs: when a loky worker dies, its siblings are killed and the queue
-is dropped, so no work may live in one. Supervisors that die are started again and find by themselves what is left.
+joblib spreads *supervisors* (`supervisor.py`), not runs: when a loky worker dies, its siblings are
+killed and the queue is dropped, so no work may live in one. Supervisors that die are started again
+and find by themselves what is left.
 """
 
 import contextlib
@@ -30,7 +32,8 @@ from benchmark.sweep import Job, Sweep, sweep_folder
 
 BACKENDS = ("loky", "threading", "dask", "inline")
 PATIENCE = 0.8  # seconds that supervisors have to stop by themselves after Ctrl-C
-RESTARTS = 5  # of all supervisors, without a single run ending in between, before the sweep is given up
+# of all supervisors, without a single run ending in between, before the sweep is given up
+RESTARTS = 5
 
 
 @dataclass
@@ -46,7 +49,12 @@ class Summary:
     interrupted: bool = False
 
     def __str__(self) -> str:
-        parts = {"done": self.done, "failed": self.failed, "crashed": self.crashed, "timeout": self.timeout}
+        parts = {
+            "done": self.done,
+            "failed": self.failed,
+            "crashed": self.crashed,
+            "timeout": self.timeout,
+        }
         parts |= {"without a record (they stay todo)": self.left, "done before": self.skipped}
         return ", ".join(f"{number} {end}" for end, number in parts.items() if number)
 
@@ -57,7 +65,9 @@ class Summary:
 
 def parse_duration(text: str) -> float:
     """Seconds of "2h", "10m", "90s" or "1h30m"."""
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
+    match = re.fullmatch(
+        r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip()
+    )
     if not match or not any(match.groups()):
         raise ValueError(f"{text!r} is no duration: write it like 2h, 10m, 90s or 1h30m")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
@@ -65,7 +75,8 @@ def parse_duration(text: str) -> float:
 
 
 def order(jobs: Sequence[Job]) -> list[Job]:
-    """Longest first, so that no long run is left over at the end; before them one run for each missing feature bank."""
+    """Longest first, so that no long run is left over at the end; before them one run for each
+    missing feature bank."""
     longest = sorted(jobs, key=lambda job: -job["seconds"])
     banks: dict[str, Job] = {}
     for job in longest:
@@ -91,8 +102,9 @@ def run_jobs(
 ) -> Summary:
     """Computes every job that is not done (and those in `rerun`) and returns how they ended.
 
-    `timeout` is seconds a run. `environment` is set in every child, on cluster workers too. `executor` names the
-    function (job, out, device, attempt) -> Record that a child calls. SIGINT and SIGTERM stop within two seconds.
+    `timeout` is seconds a run. `environment` is set in every child, on cluster workers too.
+    `executor` names the function (job, out, device, attempt) -> Record that a child calls. SIGINT
+    and SIGTERM stop within two seconds.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -100,32 +112,47 @@ def run_jobs(
         raise ValueError("the dask backend needs --address, e.g. --address tcp://host:8786")
     out = Path(out).resolve()
     rerun, store = frozenset(rerun), Store(out)
-    todo = [job for job in jobs if job["id"] in rerun or (store.read(job["id"]) or {}).get("status") != "done"]
+    todo = [
+        job
+        for job in jobs
+        if job["id"] in rerun or (store.read(job["id"]) or {}).get("status") != "done"
+    ]
     summary = Summary(skipped=len(jobs) - len(todo))
     if not todo:
         return summary
-    count = 1 if backend == "inline" else len(devices.slots(slots, per_gpu))  # on Dask each worker counts its own
+    # on Dask each worker counts its own
+    count = 1 if backend == "inline" else len(devices.slots(slots, per_gpu))
     with sweep_folder(out) as folder:
         sweep = Sweep(folder, out, order(todo), sorted(rerun), backend, os.getpid(), executor)
-        sweep.slots, sweep.per_gpu, sweep.timeout, sweep.environment = slots, per_gpu, timeout, environment or {}
+        sweep.slots, sweep.per_gpu, sweep.timeout, sweep.environment = (
+            slots,
+            per_gpu,
+            timeout,
+            environment or {},
+        )
         sweep = sweep.written()
         with Progress(todo, len(jobs), count, folder) as progress:
             if backend == "inline":
                 summary.interrupted = _run_here(sweep, progress)
             else:
-                summary.interrupted = _run_supervised(sweep, min(count, len(todo)), address, progress)
+                summary.interrupted = _run_supervised(
+                    sweep, min(count, len(todo)), address, progress
+                )
             for job in todo:
                 record = store.read(job["id"])
                 status = record["status"] if record and sweep.finished(job["id"]) else "left"
                 setattr(summary, status, getattr(summary, status) + 1)
             progress.say(str(summary))
             if summary.interrupted:
-                progress.say(f"stopped; to continue: {continue_command or 'run the same command again'}")
+                progress.say(
+                    f"stopped; to continue: {continue_command or 'run the same command again'}"
+                )
     return summary
 
 
 def _run_here(sweep: Sweep, progress: Progress) -> bool:
-    """The inline backend: no child, no isolation, no time limit. Returns whether it was interrupted."""
+    """The inline backend: no child, no isolation, no time limit. Returns whether it was
+    interrupted."""
     store = Store(sweep.out)
     module, function = sweep.executor.split(":")
     execute = getattr(importlib.import_module(module), function)
@@ -142,12 +169,20 @@ def _run_here(sweep: Sweep, progress: Progress) -> bool:
                 except Exception as exception:  # as in a child: one run must not end the sweep
                     record = empty_record(job["id"], job["description"], "failed")
                     text = traceback.format_exc()[-2000:]
-                    record["error"] = {"type": type(exception).__name__, "message": str(exception), "log": text}
+                    record["error"] = {
+                        "type": type(exception).__name__,
+                        "message": str(exception),
+                        "log": text,
+                    }
                     store.write(record)
                 record = store.read(job["id"])
                 message = record["error"].get("message", "")
                 sweep.tell(
-                    slot="here", id=job["id"], status=record["status"], seconds=time.time() - start, message=message
+                    slot="here",
+                    id=job["id"],
+                    status=record["status"],
+                    seconds=time.time() - start,
+                    message=message,
                 )
                 progress.update()
     except KeyboardInterrupt:
@@ -159,7 +194,9 @@ def _run_supervised(sweep: Sweep, count: int, address: str, progress: Progress) 
     """Spreads supervisors from a thread while this one shows progress and listens to signals."""
     problems: list[Exception] = []
     with _stop_on_signal(sweep) as signals:
-        spreader = threading.Thread(target=_spread, args=(sweep, count, address, progress, problems), daemon=True)
+        spreader = threading.Thread(
+            target=_spread, args=(sweep, count, address, progress, problems), daemon=True
+        )
         spreader.start()
         while spreader.is_alive() and not (signals and time.monotonic() - signals[0] > PATIENCE):
             spreader.join(TICK)
@@ -175,7 +212,8 @@ def _run_supervised(sweep: Sweep, count: int, address: str, progress: Progress) 
 
 @contextlib.contextmanager
 def _stop_on_signal(sweep: Sweep) -> Iterator[list[float]]:
-    """The moments at which SIGINT or SIGTERM came: the first stops all supervisors, the second ends everything."""
+    """The moments at which SIGINT or SIGTERM came: the first stops all supervisors, the second ends
+    everything."""
     moments: list[float] = []
 
     def stop(number: int, frame: Any) -> None:
@@ -185,7 +223,8 @@ def _stop_on_signal(sweep: Sweep) -> Iterator[list[float]]:
             kill_descendants()
             os._exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():  # Python lets only the main thread listen
+    # Python lets only the main thread listen
+    if threading.current_thread() is not threading.main_thread():
         yield moments
         return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -207,8 +246,11 @@ def kill_descendants() -> None:
                 process.kill()
 
 
-def _spread(sweep: Sweep, count: int, address: str, progress: Progress, problems: list[Exception]) -> None:
-    """Has joblib run the supervisors, again if some were killed; an error that stays ends up in `problems`."""
+def _spread(
+    sweep: Sweep, count: int, address: str, progress: Progress, problems: list[Exception]
+) -> None:
+    """Has joblib run the supervisors, again if some were killed; an error that stays ends up in
+    `problems`."""
     ended, restarts = -1, 0
     while not sweep.stopped():
         try:
@@ -220,7 +262,8 @@ def _spread(sweep: Sweep, count: int, address: str, progress: Progress, problems
                         joblib.delayed(supervise)(str(sweep.folder)) for _ in range(count)
                     )
             return
-        except Exception as problem:  # whatever killed supervisors: the records say what is left to do
+        # whatever killed supervisors: the records say what is left to do
+        except Exception as problem:
             if sweep.stopped():
                 return
             restarts = restarts + 1 if progress.ended == ended else 1
@@ -228,7 +271,8 @@ def _spread(sweep: Sweep, count: int, address: str, progress: Progress, problems
             if restarts > RESTARTS:
                 problems.append(problem)
                 return
-            progress.say(f"supervisors are started again after {type(problem).__name__}: {problem}".splitlines()[0])
+            reason = f"{type(problem).__name__}: {problem}".splitlines()[0]
+            progress.say(f"supervisors are started again after {reason}")
             time.sleep(TICK * 2**restarts)
         finally:
             if sweep.backend == "loky":

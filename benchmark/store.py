@@ -1,9 +1,11 @@
 """Results on disk: one folder a run, one record a folder; the folder tells the state of the run.
 
-    out/runs/<id>/      record.json  scores.npy  history.csv  log.txt  claim  examples.npz  checkpoints/
+    out/runs/<id>/      record.json  scores.npy  history.csv  log.txt  claim  examples.npz
+    checkpoints/
     out/tasks/<fingerprint>.npz      test labels, views and names that several runs share
 
-There is no index and no database: deleting a folder deletes a run, copying folders together merges two sweeps.
+There is no index and no database: deleting a folder deletes a run, copying folders together merges
+two sweeps.
 """
 
 import contextlib
@@ -29,17 +31,26 @@ class Record(TypedDict):
 
     schema: int
     id: str  # 12 hex digits, the name of the folder
-    status: str  # done | failed (exception, or an exit without a record) | crashed (signal) | timeout
-    spec: dict[str, Any]  # {"method": {"name", …}, "setting": {"name", …}, "encoder": {…}, "selection", "seed"}
-    task: dict[str, Any]  # n_train n_val n_test n_classes; known_rate; known_positives (C,), known_negatives (C,);
+    # done | failed (exception, or an exit without a record) | crashed (signal) | timeout
+    status: str
+    # {"method": {"name", …}, "setting": {"name", …}, "encoder": {…}, "selection", "seed"}
+    spec: dict[str, Any]
+    # n_train n_val n_test n_classes; known_rate; known_positives (C,), known_negatives (C,);
+    task: dict[str, Any]
     #                       fingerprint (of the label matrices), view sizes, classes, groups, notes
-    metrics: dict[str, dict[str, float | None]]  # {view: {metric: value}}, recomputable from scores.npy at any time
-    per_class: dict[str, list[float | None]]  # {"AP": [C]}, null where a class has no positive test image
+    # {view: {metric: value}}, recomputable from scores.npy at any time
+    metrics: dict[str, dict[str, float | None]]
+    # {"AP": [C]}, null where a class has no positive test image
+    per_class: dict[str, list[float | None]]
     chosen: dict[str, Any]  # what was selected on val …
     trials: int  # … and how many candidates were looked at
-    cost: dict[str, Any]  # feature_s fit_s predict_s peak_ram_mb peak_gpu_mb trainable_parameters device shared_by
-    provenance: dict[str, Any]  # git commit + dirty flag, code digest, weights sha256, versions, host, argv, start, end
-    error: dict[str, Any]  # type, message, log (its last 2,000 characters), exit_code or signal; {} when done
+    # feature_s fit_s predict_s peak_ram_mb peak_gpu_mb trainable_parameters device shared_by
+    cost: dict[str, Any]
+    # git commit + dirty flag, code digest, weights sha256, versions, host, argv, start, end
+    provenance: dict[str, Any]
+    error: dict[
+        str, Any
+    ]  # type, message, log (its last 2,000 characters), exit_code or signal; {} when done
     attempt: int  # 1, or 2 after a signal
 
 
@@ -63,7 +74,8 @@ def empty_record(id: str, spec: dict[str, Any], status: str, attempt: int = 1) -
 
 
 class Store:
-    """The results below `out`. Holds no state: two processes may each have one for the same folder."""
+    """The results below `out`. Holds no state: two processes may each have one for the same
+    folder."""
 
     def __init__(self, out: Path | str) -> None:
         self.out = Path(out)
@@ -72,7 +84,8 @@ class Store:
         return self.out / "runs" / id
 
     def read(self, id: str) -> Record | None:
-        """The record of a run, or None (= todo) when it is missing, cut short, malformed or of another schema."""
+        """The record of a run, or None (= todo) when it is missing, cut short, malformed or of
+        another schema."""
         try:
             record = json.loads((self.folder(id) / "record.json").read_bytes())
         except (FileNotFoundError, ValueError):  # ValueError covers broken JSON and broken UTF-8
@@ -81,14 +94,16 @@ class Store:
         return record if whole and record["schema"] == SCHEMA and record["id"] == id else None
 
     def write(self, record: Record, scores: np.ndarray | None = None) -> None:
-        """Keeps a record and its scores (N_test, C); at no moment does a record stand beside scores of another run.
+        """Keeps a record and its scores (N_test, C); at no moment does a record stand beside scores
+        of another run.
 
-        The record is written last, so a run without one is todo whatever else lies in its folder. Raises `OSError`
-        (disk full, no permission) and leaves no half-written file.
+        The record is written last, so a run without one is todo whatever else lies in its folder.
+        Raises `OSError` (disk full, no permission) and leaves no half-written file.
         """
         folder = self.folder(record["id"])
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote; we hold the claim
+        # of a process that was killed while it wrote; we hold the claim
+        for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         (folder / "record.json").unlink(missing_ok=True)
         if scores is None:
@@ -97,24 +112,31 @@ class Store:
             buffer = io.BytesIO()
             np.save(buffer, np.asarray(scores, dtype=np.float32), allow_pickle=False)
             write_atomically(folder / "scores.npy", buffer.getvalue())
-        # No newline at the end: then every shorter file is broken JSON, and a cut at any byte is noticed.
-        write_atomically(folder / "record.json", json.dumps(plain(record), allow_nan=False, indent=1).encode())
+        # No newline at the end: then every shorter file is broken JSON, and a cut at any byte is
+        # noticed.
+        write_atomically(
+            folder / "record.json", json.dumps(plain(record), allow_nan=False, indent=1).encode()
+        )
 
     def scores(self, id: str) -> np.ndarray:
-        """Test scores (N_test, C) float32 of a run that is done. Raises `FileNotFoundError` otherwise."""
+        """Test scores (N_test, C) float32 of a run that is done. Raises `FileNotFoundError`
+        otherwise."""
         return np.load(self.folder(id) / "scores.npy", allow_pickle=False)
 
     def records(self) -> list[Record]:
         """Every readable record, ordered by id."""
-        found = (self.read(path.parent.name) for path in sorted(self.out.glob("runs/*/record.json")))
+        found = (
+            self.read(path.parent.name) for path in sorted(self.out.glob("runs/*/record.json"))
+        )
         return [record for record in found if record is not None]
 
     def frame(self) -> "pd.DataFrame":
         """One row for each record × view × metric.
 
-        Columns: id, method, method_parameters (one text, "lr=0.1, n_ctx=4"), setting, setting_<parameter> … (a column
-        for each parameter of any setting, empty where it has none), encoder, selection, seed, status, view, metric,
-        value. A run that is not done has one row with empty view, metric and value.
+        Columns: id, method, method_parameters (one text, "lr=0.1, n_ctx=4"), setting,
+        setting_<parameter> … (a column for each parameter of any setting, empty where it has none),
+        encoder, selection, seed, status, view, metric, value. A run that is not done has one row
+        with empty view, metric and value.
         """
         import pandas as pd
 
@@ -126,42 +148,57 @@ class Store:
                 "method": spec["method"]["name"],
                 "method_parameters": parameters_label(spec["method"]),
                 "setting": spec["setting"]["name"],
-                **{f"setting_{name}": value for name, value in spec["setting"].items() if name != "name"},
+                **{
+                    f"setting_{name}": value
+                    for name, value in spec["setting"].items()
+                    if name != "name"
+                },
                 "encoder": encoder_label(spec["encoder"]),
                 "selection": spec["selection"],
                 "seed": spec["seed"],
                 "status": record["status"],
             }
             for view, found in (record["metrics"] or {None: {None: None}}).items():
-                rows += [{**run, "view": view, "metric": metric, "value": value} for metric, value in found.items()]
+                rows += [
+                    {**run, "view": view, "metric": metric, "value": value}
+                    for metric, value in found.items()
+                ]
         ends = ["encoder", "selection", "seed", "status", "view", "metric", "value"]
         starts = ["id", "method", "method_parameters", "setting"]
-        middle = list(dict.fromkeys(name for row in rows for name in row if name.startswith("setting_")))
+        middle = list(
+            dict.fromkeys(name for row in rows for name in row if name.startswith("setting_"))
+        )
         frame = pd.DataFrame(rows, columns=starts + middle + ends)
         return frame.astype({"value": "float64"})
 
     def write_task(self, fingerprint: str, arrays: Mapping[str, Any]) -> None:
-        """Keeps what runs of one task share (targets (N_test, C) int8, classes, views, groups, names, thumbnails …)."""
+        """Keeps what runs of one task share (targets (N_test, C) int8, classes, views, groups,
+        names, thumbnails …)."""
         path = self.out / "tasks" / f"{fingerprint}.npz"
         if path.exists():  # named by its content
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         columns = {name: np.asarray(value) for name, value in arrays.items()}
-        assert all(column.dtype != object for column in columns.values()), "object arrays would be pickled"
+        assert all(column.dtype != object for column in columns.values()), (
+            "object arrays would be pickled"
+        )
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **columns)
         write_atomically(path, buffer.getvalue())
 
     def task(self, fingerprint: str) -> dict[str, np.ndarray]:
-        """The arrays of `write_task`. Raises `FileNotFoundError` when no run of that task has ended."""
+        """The arrays of `write_task`. Raises `FileNotFoundError` when no run of that task has
+        ended."""
         with np.load(self.out / "tasks" / f"{fingerprint}.npz", allow_pickle=False) as arrays:
             return dict(arrays)
 
     @contextlib.contextmanager
     def claim(self, id: str) -> Iterator[IO[bytes] | None]:
-        """`with store.claim(id) as mine:` the lock on a run, or None when somebody else is computing it.
+        """`with store.claim(id) as mine:` the lock on a run, or None when somebody else is
+        computing it.
 
-        The kernel frees it when the last process that holds the descriptor is gone: there are no stale claims.
+        The kernel frees it when the last process that holds the descriptor is gone: there are no
+        stale claims.
         """
         folder = self.folder(id)
         folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +216,8 @@ def lock(file: IO[bytes]) -> bool:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Readers see the old file or the new one, also after a power cut; a failed write leaves nothing behind."""
+    """Readers see the old file or the new one, also after a power cut; a failed write leaves
+    nothing behind."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -198,7 +236,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: arrays become lists, tuples become lists, NaN and infinities become None."""
+    """The value in JSON's types: arrays become lists, tuples become lists, NaN and infinities
+    become None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

@@ -1,8 +1,10 @@
-"""A supervisor: leases a slot, drives a child process through the runs, sees to it that every run ends in a record.
+"""A supervisor: leases a slot, drives a child process through the runs, sees to it that every run
+ends in a record.
 
-It imports no torch and does no work of its own, so nothing that a run does can take it down. There is no queue: each
-supervisor walks the same list of jobs and claims what is neither finished nor claimed. That holds across processes,
-machines and invocations, and what a dead one leaves behind is picked up by the next that walks past.
+It imports no torch and does no work of its own, so nothing that a run does can take it down. There
+is no queue: each supervisor walks the same list of jobs and claims what is neither finished nor
+claimed. That holds across processes, machines and invocations, and what a dead one leaves behind is
+picked up by the next that walks past.
 """
 
 import contextlib
@@ -25,7 +27,8 @@ from benchmark.store import Store, empty_record
 from benchmark.sweep import Job, Sweep
 
 TICK = 0.1  # seconds between two looks at the child and at the order to stop
-STARTUP = 600  # seconds a child may need for its imports before a time limit applies: file systems can be slow
+# seconds a child may need for its imports before a time limit applies: file systems can be slow
+STARTUP = 600
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -39,12 +42,15 @@ def supervise(folder: str) -> None:
                 f"{socket.gethostname()} sees no {folder}: --out must be shared by all workers"
             ) from None
         return  # stopped before we began
-    if sweep.backend == "loky" and os.getpid() != sweep.main:  # joblib runs a single task in the main process
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the main process decides
+    # joblib runs a single task in the main process
+    if sweep.backend == "loky" and os.getpid() != sweep.main:
+        # Ctrl-C reaches the whole terminal; the main process decides
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_main, args=(sweep.main,), daemon=True).start()
     candidates = devices.slots(sweep.slots, sweep.per_gpu)
     todo = sweep.jobs
-    tried: set[str] = set()  # never a second time by us, even if no record could be written (disk full)
+    # never a second time by us, even if no record could be written (disk full)
+    tried: set[str] = set()
     while not sweep.stopped():
         todo = [job for job in todo if job["id"] not in tried and not sweep.finished(job["id"])]
         if not todo:
@@ -53,7 +59,8 @@ def supervise(folder: str) -> None:
         with devices.lease(candidates) as leased:
             if leased is not None:
                 _serve(sweep, todo, tried, *leased)
-        if len(tried) == before:  # no free slot, or others hold all that is left: they may die, so look again
+        # no free slot, or others hold all that is left: they may die, so look again
+        if len(tried) == before:
             time.sleep(3 * TICK)
 
 
@@ -63,7 +70,9 @@ def _end_with_main(main: int) -> None:
     os._exit(1)  # closes the socket to the child, whose guard then ends its group
 
 
-def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: devices.Slot, lease: IO[bytes]) -> None:
+def _serve(
+    sweep: Sweep, todo: list[Job], tried: set[str], slot: devices.Slot, lease: IO[bytes]
+) -> None:
     """Walks once over the jobs with one lease."""
     store = Store(sweep.out)
     worker = Worker(sweep, slot, lease)
@@ -82,7 +91,8 @@ def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: devices.Slot, l
 
 
 def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> None:
-    """One run with its second chance; leaves a record, unless the sweep was stopped or the disk is full."""
+    """One run with its second chance; leaves a record, unless the sweep was stopped or the disk is
+    full."""
     store, start = Store(sweep.out), time.time()
     error: dict[str, Any] = {}
     status = "failed"
@@ -95,7 +105,9 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> Non
             break
     seconds = time.time() - start
     if not sweep.finished(job["id"]):
-        record = empty_record(job["id"], job["description"], "failed" if status == "ended" else status, attempt)
+        record = empty_record(
+            job["id"], job["description"], "failed" if status == "ended" else status, attempt
+        )
         record["error"] = error | {"log": _tail(store.folder(job["id"]) / "log.txt")}
         moments = {
             name: datetime.fromtimestamp(t, timezone.utc).isoformat()
@@ -106,11 +118,23 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> Non
             store.write(record)
         except OSError as problem:
             message = f"its record could not be written, it stays todo: {problem}"
-            sweep.tell(slot=worker.slot.name, id=job["id"], status="unwritten", seconds=seconds, message=message)
+            sweep.tell(
+                slot=worker.slot.name,
+                id=job["id"],
+                status="unwritten",
+                seconds=seconds,
+                message=message,
+            )
             return
     record = store.read(job["id"])
     message = ": ".join(filter(None, [record["error"].get("type"), record["error"].get("message")]))
-    sweep.tell(slot=worker.slot.name, id=job["id"], status=record["status"], seconds=seconds, message=message)
+    sweep.tell(
+        slot=worker.slot.name,
+        id=job["id"],
+        status=record["status"],
+        seconds=seconds,
+        message=message,
+    )
 
 
 def _tail(path: Path, characters: int = 2000) -> str:
@@ -120,7 +144,8 @@ def _tail(path: Path, characters: int = 2000) -> str:
 
 
 class Worker:
-    """The supervisor's side of a child: started when there is a run for it, replaced when it is not to be trusted."""
+    """The supervisor's side of a child: started when there is a run for it, replaced when it is not
+    to be trusted."""
 
     def __init__(self, sweep: Sweep, slot: devices.Slot, lease: IO[bytes]) -> None:
         self.sweep, self.slot, self.lease = sweep, slot, lease
@@ -131,10 +156,12 @@ class Worker:
     def run(self, job: Job, claim: IO[bytes], attempt: int) -> tuple[str, dict[str, Any]]:
         """Has the child do one run. Returns ("ended", error), or how it did not end by itself:
 
-        "crashed" (by a signal), "failed" (exit without an answer), "timeout", "stopped" (the sweep was).
+        "crashed" (by a signal), "failed" (exit without an answer), "timeout", "stopped" (the sweep
+        was).
         """
         log = Store(self.sweep.out).folder(job["id"]) / "log.txt"
-        if self.process is not None and self.process.poll() is not None:  # died after its last answer
+        # died after its last answer
+        if self.process is not None and self.process.poll() is not None:
             self.close()
         if self.process is None:
             self._start(log, mode="wb" if attempt == 1 else "ab")
@@ -180,9 +207,16 @@ class Worker:
                 stdin=theirs,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # its own process group, out of reach of the terminal's Ctrl-C
-                pass_fds=[self.lease.fileno()],  # the slot stays taken as long as anybody works in it
-                env={**os.environ, "PYTHONPATH": path, **self.slot.environment(), **self.sweep.environment},
+                # its own process group, out of reach of the terminal's Ctrl-C
+                start_new_session=True,
+                # the slot stays taken as long as anybody works in it
+                pass_fds=[self.lease.fileno()],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    **self.slot.environment(),
+                    **self.sweep.environment,
+                },
             )
         self.received = b""
 
@@ -206,7 +240,11 @@ class Worker:
         self.close()
         if code < 0:
             name = signal.Signals(-code).name
-            return "crashed", {"type": name, "message": f"the process was ended by {name}", "signal": name}
+            return "crashed", {
+                "type": name,
+                "message": f"the process was ended by {name}",
+                "signal": name,
+            }
         return "failed", {
             "type": "Exit",
             "message": f"the process exited with code {code}, without a record",

@@ -1,4 +1,5 @@
-"""What one invocation wants done: a folder below the results, read and written by its supervisors wherever they are."""
+"""What one invocation wants done: a folder below the results, read and written by its supervisors
+wherever they are."""
 
 import contextlib
 import fcntl
@@ -15,12 +16,14 @@ from typing import Any
 
 from benchmark.store import Store, write_atomically
 
-Job = dict[str, Any]  # {"id", "description", "seconds" (estimate), "bank" (features it must compute first, or "")}
+# {"id", "description", "seconds" (estimate), "bank" (features it must compute first, or "")}
+Job = dict[str, Any]
 
 
 @dataclass
 class Sweep:
-    """What one invocation wants done. It lies in `folder`/sweep.json, and removing that file stops every supervisor."""
+    """What one invocation wants done. It lies in `folder`/sweep.json, and removing that file stops
+    every supervisor."""
 
     folder: Path
     out: Path
@@ -45,13 +48,17 @@ class Sweep:
     def load(cls, folder: Path) -> "Sweep":
         path = folder / "sweep.json"
         state = json.loads(path.read_bytes())
-        return cls(**state | {"folder": folder, "out": Path(state["out"]), "started_ns": path.stat().st_mtime_ns})
+        return cls(
+            **state
+            | {"folder": folder, "out": Path(state["out"]), "started_ns": path.stat().st_mtime_ns}
+        )
 
     def stopped(self) -> bool:
         return not (self.folder / "sweep.json").exists()
 
     def finished(self, id: str) -> bool:
-        """Whether the run needs no work from this sweep: done before, or ended (in any way) since the sweep began."""
+        """Whether the run needs no work from this sweep: done before, or ended (in any way) since
+        the sweep began."""
         store = Store(self.out)
         record = store.read(id)
         if record is None:
@@ -75,11 +82,15 @@ def sweep_folder(out: Path) -> Iterator[Path]:
     host = socket.gethostname()
     sweeps = out / "sweeps"
     for old in sweeps.glob(f"{host}-*"):
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), (old / "alive").open("r+b") as file:
+        with (
+            contextlib.suppress(FileNotFoundError, BlockingIOError),
+            (old / "alive").open("r+b") as file,
+        ):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(old, ignore_errors=True)
     folder = sweeps / f"{host}-{os.getpid()}-{time.time_ns()}"
-    unlocked = sweeps / f".{folder.name}"  # takes its name once it is locked, so that nobody takes it for a dead one
+    # takes its name once it is locked, so that nobody takes it for a dead one
+    unlocked = sweeps / f".{folder.name}"
     unlocked.mkdir(parents=True)
     try:
         with (unlocked / "alive").open("ab") as file:
@@ -87,7 +98,9 @@ def sweep_folder(out: Path) -> Iterator[Path]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as problem:
                 remedy = "choose another --out or have it mounted with flock"
-                raise ValueError(f"the file system of {out} cannot lock files ({problem}): {remedy}") from problem
+                raise ValueError(
+                    f"the file system of {out} cannot lock files ({problem}): {remedy}"
+                ) from problem
             unlocked.rename(folder)
             yield folder
     finally:

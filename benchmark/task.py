@@ -28,8 +28,9 @@ def seed_for(*names: object) -> int:
 class Dataset:
     """All images of a data set, in one fixed order, with every label that the files state.
 
-    `y` is (N, C) int8: UNKNOWN only where the files themselves leave a label open (VOC's difficult objects).
-    `open(i)` returns image i as RGB and is picklable, so that loader processes can call it.
+    `y` is (N, C) int8: UNKNOWN only where the files themselves leave a label open (VOC's difficult
+    objects). `open(i)` returns image i as RGB and is picklable, so that loader processes can call
+    it.
     """
 
     name: str
@@ -41,7 +42,8 @@ class Dataset:
     splits: dict[str, np.ndarray]  # name -> rows (n,) int64
     open: Callable[[int], Image.Image]
     captions: tuple[str, ...] | None = None  # (N,), "" for an image without one
-    notes: dict[str, Any] = field(default_factory=dict)  # counted exclusions, rules that were applied
+    # counted exclusions, rules that were applied
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """sha256 over ordered names and sizes; part of the key of a feature bank."""
@@ -69,10 +71,11 @@ class View:
 
 @dataclass(frozen=True)
 class Task:
-    """What a setting asks: masked train and val labels, true test labels, views on them (the first is the headline).
+    """What a setting asks: masked train and val labels, true test labels, views on them (the first
+    is the headline).
 
-    `seen` (C,) bool are the classes that have labels in train. `groups` are named class subsets (head, medium, tail,
-    seen, unseen) that a report may draw, (C,) bool each.
+    `seen` (C,) bool are the classes that have labels in train. `groups` are named class subsets
+    (head, medium, tail, seen, unseen) that a report may draw, (C,) bool each.
     """
 
     dataset: Dataset
@@ -88,8 +91,9 @@ class Task:
 class Setting(Protocol):
     """A file in `settings/` holds a dataclass called `Setting`; its fields are the protocol.
 
-    `encoder` is the encoder the papers use here, taken when `--encoders` does not say otherwise. `PRESETS` maps a name
-    to field values; choosing one (`preset="paper"`) fills them in before explicit arguments.
+    `encoder` is the encoder the papers use here, taken when `--encoders` does not say otherwise.
+    `PRESETS` maps a name to field values; choosing one (`preset="paper"`) fills them in before
+    explicit arguments.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]]
@@ -97,7 +101,8 @@ class Setting(Protocol):
     dataset: str
 
     def build(self, seed: int) -> Task:
-        """The task of this seed. Raises `FileNotFoundError` that lists the files it wants when the data is missing."""
+        """The task of this seed. Raises `FileNotFoundError` that lists the files it wants when the
+        data is missing."""
 
     def skip(self, method: "Method") -> str:
         """Why this method cannot be run here, or ""."""
@@ -106,14 +111,15 @@ class Setting(Protocol):
 class Method(Protocol):
     """A file in `methods/` holds a dataclass called `Method`; its fields are the hyper-parameters.
 
-    `needs` says what x is: "global" (B, D), "regions" (B, R, D), both unit norm, or "pixels" (B, 3, H, W).
-    `open_vocabulary` says whether it can score classes it saw no label for. Optional: `PRESETS` (as in `Setting`; the
-    preset "pocket" is taken for the shipped small encoders unless another is named), `views` and `augment` (see
-    `Part`), `state_dict() -> dict[str, Tensor]` and `load_state_dict(clip, classes, state)` for methods that train
-    (selection of an epoch, checkpoints; `classes` are those of the training labels),
-    `region_weights(clip, x, classes) -> (B, R, C)` for the report's heat maps, `image_features(clip, x) -> (B, D)` for
-    the distances PD and ND when the image tower is trained; after a fit `trainable_parameters`, where the state holds
-    more than what was trained.
+    `needs` says what x is: "global" (B, D), "regions" (B, R, D), both unit norm, or "pixels" (B, 3,
+    H, W). `open_vocabulary` says whether it can score classes it saw no label for. Optional:
+    `PRESETS` (as in `Setting`; the preset "pocket" is taken for the shipped small encoders unless
+    another is named), `views` and `augment` (see `Part`), `state_dict() -> dict[str, Tensor]` and
+    `load_state_dict(clip, classes, state)` for methods that train (selection of an epoch,
+    checkpoints; `classes` are those of the training labels), `region_weights(clip, x, classes) ->
+    (B, R, C)` for the report's heat maps, `image_features(clip, x) -> (B, D)` for the distances PD
+    and ND when the image tower is trained; after a fit `trainable_parameters`, where the state
+    holds more than what was trained.
     """
 
     needs: ClassVar[str]
@@ -131,7 +137,8 @@ Stream = Callable[[Iterable[np.ndarray], str, np.random.Generator], Iterator[Ten
 
 @dataclass
 class Part:
-    """Images and masked labels as a method sees them: `y` (n, C_seen) int8, never a label of an unseen class.
+    """Images and masked labels as a method sees them: `y` (n, C_seen) int8, never a label of an
+    unseen class.
 
     `x` is (n, D) float32 when the method needs "global", else None; `batches` serves every kind.
     """
@@ -152,9 +159,10 @@ class Part:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields x (b, …) and y (b, C_seen) int8.
 
-        `rows` (k,) gives the positions to serve, repeats allowed (weighted sampling); default: each once. `augment`
-        names a training augmentation ("flip", "dualcoop"): pixels are transformed as they are read, frozen features are
-        drawn from the bank's `views` cached copies (copy 0 is the plain image).
+        `rows` (k,) gives the positions to serve, repeats allowed (weighted sampling); default: each
+        once. `augment` names a training augmentation ("flip", "dualcoop"): pixels are transformed
+        as they are read, frozen features are drawn from the bank's `views` cached copies (copy 0 is
+        the plain image).
         """
         order = np.arange(len(self.y)) if rows is None else np.asarray(rows)
         if shuffle:
@@ -166,12 +174,14 @@ class Part:
 
 @dataclass
 class Run:
-    """What the engine lends to `fit`: a named seed, a scratch folder, a log, and the selection of an epoch."""
+    """What the engine lends to `fit`: a named seed, a scratch folder, a log, and the selection of
+    an epoch."""
 
     seed: int
     device: torch.device
     folder: Path  # results/runs/<id>; `scratch` below it is removed afterwards
-    evaluate: Callable[[Any], dict[str, float]] | None = None  # set by the engine when the selection asks for it
+    # set by the engine when the selection asks for it
+    evaluate: Callable[[Any], dict[str, float]] | None = None
     keep: Callable[[int, Any, dict[str, float]], None] | None = None
     tensorboard: Any = None  # a SummaryWriter or None
     chosen: dict[str, Any] = field(default_factory=dict)  # what was selected on val
@@ -188,7 +198,8 @@ class Run:
         return path
 
     def log(self, **scalars: float) -> None:
-        """One row of `history.csv`; `epoch` is TensorBoard's step. Tags hold slashes: `log(**{"train/loss": x})`."""
+        """One row of `history.csv`; `epoch` is TensorBoard's step. Tags hold slashes:
+        `log(**{"train/loss": x})`."""
         self.history.append({name: float(value) for name, value in scalars.items()})
         columns = list(dict.fromkeys(name for row in self.history for name in row))
         with (self.folder / "history.csv").open("w", newline="") as file:
@@ -198,10 +209,13 @@ class Run:
         if self.tensorboard is not None:
             for name, value in scalars.items():
                 if name != "epoch":
-                    self.tensorboard.add_scalar(name, value, int(scalars.get("epoch", len(self.history) - 1)))
+                    self.tensorboard.add_scalar(
+                        name, value, int(scalars.get("epoch", len(self.history) - 1))
+                    )
 
     def end_of_epoch(self, epoch: int, method: Any, **scalars: float) -> None:
-        """Logs the epoch's scalars; with selection `val` or `oracle` the engine scores it and keeps the best state."""
+        """Logs the epoch's scalars; with selection `val` or `oracle` the engine scores it and keeps
+        the best state."""
         scores = self.evaluate(method) if self.evaluate is not None else {}
         if self.keep is not None:
             self.keep(epoch, method, scores)

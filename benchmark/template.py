@@ -18,12 +18,15 @@ from benchmark.task import ABSENT, PRESENT, Part, Run
 
 @dataclass
 class Method:
-    """Scores an image by its similarity to the mean of the known positives minus the mean of the known negatives."""
+    """Similarity to the mean of the known positives minus the mean of the known negatives."""
 
-    needs: ClassVar[str] = "global"  # x is (B, D), unit norm; or "regions" (B, R, D), "pixels" (B, 3, H, W)
-    open_vocabulary: ClassVar[bool] = False  # True when classes without a training label can be scored
+    # x is (B, D), unit norm; or "regions" (B, R, D), "pixels" (B, 3, H, W)
+    needs: ClassVar[str] = "global"
+    # True when classes without a training label can be scored
+    open_vocabulary: ClassVar[bool] = False
 
-    text_weight: float = 1.0  # a field is a hyper-parameter: method(text_weight=[0., 1.]) compares two values
+    # A field is a hyper-parameter: method(text_weight=[0., 1.]) compares two values.
+    text_weight: float = 1.0
 
     def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
         """Labels are 1 present, 0 absent, -1 unknown: mask the unknown ones."""
@@ -53,7 +56,7 @@ from benchmark.task import PRESENT, UNKNOWN, Labels, Method, Task, View, seed_fo
 
 @dataclass
 class Setting:
-    """Single positive labels: of every training image one present class is known, and nothing else."""
+    """Single positive labels: of every training image one present class is known, no more."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     encoder: ClassVar[str] = "RN101/openai@448"  # taken for data sets that are not embedded
@@ -90,7 +93,10 @@ class Setting:
 def write(kind: str, name: str) -> Path:
     """Writes methods/NAME.py or settings/NAME.py; raises `ValueError` for a bad or taken name."""
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-        raise ValueError(f"{name!r} cannot be a plugin's name; use letters, digits and underscores, e.g. my_idea.")
+        raise ValueError(
+            f"{name!r} cannot be a plugin's name; use letters, digits and underscores, e.g. "
+            f"my_idea."
+        )
     path = ROOT / f"{kind}s" / f"{name}.py"
     if path.exists():
         raise ValueError(f"{path} exists already; choose another name.")

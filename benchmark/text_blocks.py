@@ -1,4 +1,5 @@
-"""The frozen layers of CLIP's text tower on packed rows: its own weights, used in place, without their gradients."""
+"""The frozen layers of CLIP's text tower on packed rows: its own weights, used in place, without
+their gradients."""
 
 from typing import Any
 
@@ -16,7 +17,8 @@ class FrozenBlock:
 
     def __init__(self, module: ResidualAttentionBlock) -> None:
         self.module, self.heads = module, module.attn.num_heads
-        # x·σ(1.702·x) is silu(1.702·x) / 1.702; torch has silu in one piece, and the factors cost less further out.
+        # x·σ(1.702·x) is silu(1.702·x) / 1.702; torch has silu in one piece, and the factors cost
+        # less further out.
         quick = isinstance(module.mlp.gelu, QuickGELU)
         self.activate, self.slope = (F.silu, 1.702) if quick else (module.mlp.gelu, 1.0)
 
@@ -27,11 +29,14 @@ class FrozenBlock:
         return F.linear(normalise(rows, self.module.ln_1), weight, bias)
 
     def finish(self, rows: Tensor, mixed: Tensor) -> Tensor:
-        """What the block makes of its input and of the values that attention has mixed, both (R, W)."""
+        """What the block makes of its input and of the values that attention has mixed, both (R,
+        W)."""
         into, back = self.module.mlp.c_fc, self.module.mlp.c_proj
         rows = rows + project(mixed, self.module.attn.out_proj)
         normal = normalise(rows, self.module.ln_2)
-        hidden = torch.addmm(self.slope * into.bias.detach(), normal, into.weight.detach().T, alpha=self.slope)
+        hidden = torch.addmm(
+            self.slope * into.bias.detach(), normal, into.weight.detach().T, alpha=self.slope
+        )
         change = self.activate(hidden) @ back.weight.detach().T
         return torch.add(rows + back.bias.detach(), change, alpha=1 / self.slope)
 
@@ -44,7 +49,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
 
 def normalise(rows: Tensor, norm: nn.LayerNorm) -> Tensor:
     """Through a frozen layer norm."""
-    return F.layer_norm(rows, norm.normalized_shape, norm.weight.detach(), norm.bias.detach(), norm.eps)
+    return F.layer_norm(
+        rows, norm.normalized_shape, norm.weight.detach(), norm.bias.detach(), norm.eps
+    )
 
 
 def project(rows: Tensor, projection: nn.Linear | Tensor | None) -> Tensor:
@@ -58,7 +65,8 @@ def project(rows: Tensor, projection: nn.Linear | Tensor | None) -> Tensor:
 
 
 def is_causal_clip(tower: Any) -> bool:
-    """Whether the tower is CLIP's text transformer, read at EOT, in the form that the fast path knows."""
+    """Whether the tower is CLIP's text transformer, read at EOT, in the form that the fast path
+    knows."""
     pooling = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", [])
     return (
@@ -66,5 +74,8 @@ def is_causal_clip(tower: Any) -> bool:
         and getattr(tower, "cls_emb", None) is None
         and pooling in ("argmax", "eos")
         and len(blocks) > 0
-        and all(type(block) is ResidualAttentionBlock and isinstance(block.ls_1, nn.Identity) for block in blocks)
+        and all(
+            type(block) is ResidualAttentionBlock and isinstance(block.ls_1, nn.Identity)
+            for block in blocks
+        )
     )

@@ -1,8 +1,10 @@
-"""Lets open_clip import where the torchvision wheel was built for another torch than the one installed.
+"""Lets open_clip import where the torchvision wheel was built for another torch than the one
+installed.
 
-The registry's torchvision wheel holds compiled operators that do not load beside a CPU-only torch; importing it then
-fails with "operator torchvision::nms does not exist". Only the *declaration* of two operators is missing at import time
-(nobody here calls them), so declaring their schemas is enough. Where torchvision's own library loads this does nothing.
+The registry's torchvision wheel holds compiled operators that do not load beside a CPU-only torch;
+importing it then fails with "operator torchvision::nms does not exist". Only the *declaration* of
+two operators is missing at import time (nobody here calls them), so declaring their schemas is
+enough. Where torchvision's own library loads this does nothing.
 """
 
 import importlib.util

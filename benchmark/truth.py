@@ -1,4 +1,5 @@
-"""The record's description of a task, and the test truth that is stored once beside the records for later metrics."""
+"""The record's description of a task, and the test truth that is stored once beside the records for
+later metrics."""
 
 import hashlib
 import json
@@ -13,11 +14,14 @@ EXAMPLES = 12  # test images kept as thumbnails for the report
 
 
 def describe_task(task: Task, store: Store) -> dict[str, Any]:
-    """The record's "task"; stores the test truth once in `tasks/<fingerprint>.npz` for the report."""
+    """The record's "task"; stores the test truth once in `tasks/<fingerprint>.npz` for the
+    report."""
     known = np.concatenate([task.train.y, task.val.y])[:, task.seen]
     positives, negatives = np.zeros(len(task.classes), int), np.zeros(len(task.classes), int)
     positives[task.seen], negatives[task.seen] = (known == 1).sum(0), (known == 0).sum(0)
-    truth = hashlib.sha256(task.test.y.tobytes() + json.dumps([task.classes, sorted(task.views)]).encode())
+    truth = hashlib.sha256(
+        task.test.y.tobytes() + json.dumps([task.classes, sorted(task.views)]).encode()
+    )
     truth.update(task.dataset.fingerprint().encode() + task.test.rows.tobytes())
     for view in task.views.values():
         truth.update(view.rows.tobytes() + view.columns.tobytes())
@@ -37,16 +41,24 @@ def describe_task(task: Task, store: Store) -> dict[str, Any]:
         "images_without_known_label": int((known == UNKNOWN).all(1).sum()),
         "fingerprint": fingerprint,
         "labels": masked.hexdigest()[:16],
-        "views": {n: {"rows": int(v.rows.sum()), "columns": int(v.columns.sum())} for n, v in task.views.items()},
+        "views": {
+            n: {"rows": int(v.rows.sum()), "columns": int(v.columns.sum())}
+            for n, v in task.views.items()
+        },
         "classes": list(task.classes),
-        "groups": {name: [int(i) for i in np.flatnonzero(group)] for name, group in task.groups.items()},
-        "prevalence": 100 * float(np.mean([(c == 1).sum() / max((c != UNKNOWN).sum(), 1) for c in task.test.y.T])),
+        "groups": {
+            name: [int(i) for i in np.flatnonzero(group)] for name, group in task.groups.items()
+        },
+        "prevalence": 100
+        * float(np.mean([(c == 1).sum() / max((c != UNKNOWN).sum(), 1) for c in task.test.y.T])),
         "notes": task.dataset.notes,
     }
 
 
 def _truth_arrays(task: Task) -> dict[str, np.ndarray]:
-    thumbnails = [np.asarray(task.dataset.open(int(r)).resize((64, 64))) for r in task.test.rows[:EXAMPLES]]
+    thumbnails = [
+        np.asarray(task.dataset.open(int(r)).resize((64, 64))) for r in task.test.rows[:EXAMPLES]
+    ]
     arrays = {
         "targets": task.test.y,
         "classes": np.array(task.classes),

@@ -1,4 +1,5 @@
-"""Weights files: sha256 and path, remembered per machine, so that a file is hashed once and found again by its hash."""
+"""Weights files: sha256 and path, remembered per machine, so that a file is hashed once and found
+again by its hash."""
 
 import contextlib
 import hashlib
@@ -14,7 +15,11 @@ _known: dict[str, str] = {}  # sha256 -> path, of this process
 
 
 def _memory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lowlabel" / "weights.json"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+        / "lowlabel"
+        / "weights.json"
+    )
 
 
 def _read() -> dict[str, list]:
@@ -35,7 +40,8 @@ def remember(path: Path) -> str:
     if digest is None:
         digest = sha256(path)
         text = json.dumps({**entries, str(path): [*stamp, digest]}, indent=1)
-        with contextlib.suppress(OSError):  # without a writable home the file is hashed again next time
+        # without a writable home the file is hashed again next time
+        with contextlib.suppress(OSError):
             _memory().parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=_memory().parent, delete=False) as file:
                 file.write(text)
@@ -45,14 +51,16 @@ def remember(path: Path) -> str:
 
 
 def find(digest: str, name: str) -> Path:
-    """The file with this sha256, as last seen on this machine. Raises `ValueError` when it is gone or changed."""
+    """The file with this sha256, as last seen on this machine. Raises `ValueError` when it is gone
+    or changed."""
     candidates = [_known[digest]] if digest in _known else []
     candidates += [path for path, entry in _read().items() if entry[2] == digest]
     for path in candidates:
         if Path(path).is_file() and remember(Path(path)) == digest:
             return Path(path)
     raise ValueError(
-        f"the checkpoint of {name} with sha256 {digest[:12]}… is not known on this machine; name it once: "
+        f"the checkpoint of {name} with sha256 {digest[:12]}… is not known on this machine; name "
+        f"it once: "
         f"--encoders {name}//path/to/checkpoint.pt"
     )
 
@@ -75,14 +83,16 @@ def is_torchscript(path: Path) -> bool:
 
 
 def image_size(path: Path, stride: int | None) -> int | None:
-    """Pixels per side that a checkpoint's position embeddings are made for, or None where it has no such table."""
+    """Pixels per side that a checkpoint's position embeddings are made for, or None where it has no
+    such table."""
     if stride is None or path.suffix in (".npz", ".npy"):
         return None
     if path.suffix == ".safetensors":
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:
-            shapes = {key: file.get_slice(key).get_shape() for key in file.keys() if "positional" in key}  # noqa: SIM118
+            keys = [key for key in file.keys() if "positional" in key]  # noqa: SIM118
+            shapes = {key: file.get_slice(key).get_shape() for key in keys}
     else:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         state = state.get("state_dict", state)

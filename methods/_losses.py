@@ -1,4 +1,5 @@
-"""Losses of the multi-label methods. Targets are 1 (present), 0 (absent) and -1 (unknown: no loss, no gradient)."""
+"""Losses of the multi-label methods. Targets are 1 (present), 0 (absent) and -1 (unknown: no loss,
+no gradient)."""
 
 import math
 
@@ -18,12 +19,14 @@ def asymmetric_loss(
     detach_focus: bool = True,
     reduction: str = "sum",
 ) -> Tensor:
-    """Asymmetric loss (Ridnik et al. 2021, eq. 4-7) on p = σ(logits), as DualCoOp uses it with partial labels.
+    """Asymmetric loss (Ridnik et al. 2021, eq. 4-7) on p = σ(logits), as DualCoOp uses it with
+    partial labels.
 
-    logits and targets are (B, C). With q = min(1 - p + clip, 1): -(1-p)^γ₊ ln max(p, eps) for a positive and
-    -(1-q)^γ₋ ln max(q, eps) for a negative. DualCoOp's loss on two channels is this one on z₊ - z₋; a prompt that says
-    "absent" uses -z. `detach_focus` keeps the gradient out of the focusing weights. `reduction` is "sum" (DualCoOp),
-    "mean" over known cells (LM-CLIP's plain ASL) or "none" for (B, C) with zeros where the target is unknown.
+    logits and targets are (B, C). With q = min(1 - p + clip, 1): -(1-p)^γ₊ ln max(p, eps) for a
+    positive and -(1-q)^γ₋ ln max(q, eps) for a negative. DualCoOp's loss on two channels is this
+    one on z₊ - z₋; a prompt that says "absent" uses -z. `detach_focus` keeps the gradient out of
+    the focusing weights. `reduction` is "sum" (DualCoOp), "mean" over known cells (LM-CLIP's plain
+    ASL) or "none" for (B, C) with zeros where the target is unknown.
     """
     probability = torch.sigmoid(logits)
     # σ(-x), not 1 - σ(x): the latter has no digits left where the focus of a positive needs them.
@@ -53,19 +56,24 @@ def balanced_asymmetric_loss(
 ) -> Tensor:
     """LM-CLIP's balanced asymmetric loss of (B, C) logits, as its official code computes it.
 
-    The logits are divided by their largest entry over the whole batch, and the gradient flows through that maximum.
-    `class_weight` (C,) multiplies the positive term by 1 + weight. `label_smoothing` α turns the positive target into
-    (1-α)·y + α/C and leaves the negative one hard. `reduction` as in `asymmetric_loss`.
+    The logits are divided by their largest entry over the whole batch, and the gradient flows
+    through that maximum. `class_weight` (C,) multiplies the positive term by 1 + weight.
+    `label_smoothing` α turns the positive target into (1-α)·y + α/C and leaves the negative one
+    hard. `reduction` as in `asymmetric_loss`.
 
-    Raises `FloatingPointError` where the formula has no value: a maximum of 0, or a fractional power of a negative
-    focus (smoothing, with a logit far below minus the maximum).
+    Raises `FloatingPointError` where the formula has no value: a maximum of 0, or a fractional
+    power of a negative focus (smoothing, with a logit far below minus the maximum).
     """
     scaled = logits / logits.max()
     probability = torch.sigmoid(scaled)
     clipped = (torch.sigmoid(-scaled) + clip).clamp(max=1.0)
     hard = (targets > 0).to(logits.dtype)
     absent = 1.0 - hard
-    present = hard if label_smoothing == 0 else (1.0 - label_smoothing) * hard + label_smoothing / logits.shape[1]
+    present = (
+        hard
+        if label_smoothing == 0
+        else (1.0 - label_smoothing) * hard + label_smoothing / logits.shape[1]
+    )
     positive = present * probability.clamp(min=eps).log()
     if class_weight is not None:
         positive = (1.0 + class_weight.to(logits)) * positive
@@ -77,15 +85,20 @@ def balanced_asymmetric_loss(
     loss = -focus * log_likelihood
     if not torch.isfinite(torch.where(targets < 0, 0.0, loss)).all():
         raise FloatingPointError(
-            f"The balanced asymmetric loss is not finite: the logits lie between {logits.min():.4g} and "
-            f"{logits.max():.4g} and are divided by the latter. Lower the learning rate, or set label_smoothing=0 or a "
+            f"The balanced asymmetric loss is not finite: the logits lie between "
+            f"{logits.min():.4g} and "
+            f"{logits.max():.4g} and are divided by the latter. Lower the learning rate, or set "
+            f"label_smoothing=0 or a "
             "whole number as gamma_negative."
         )
     return _reduce(loss, targets, reduction)
 
 
-def contrastive_loss(image_features: Tensor, text_features: Tensor, scale: Tensor | float) -> Tensor:
-    """CLIP's symmetric cross entropy (Radford et al. 2021, figure 3); features (B, D) of unit norm, row i belongs to i.
+def contrastive_loss(
+    image_features: Tensor, text_features: Tensor, scale: Tensor | float
+) -> Tensor:
+    """CLIP's symmetric cross entropy (Radford et al. 2021, figure 3); features (B, D) of unit norm,
+    row i belongs to i.
 
     `scale` is already exponentiated (about 100 in trained models).
     """

@@ -12,17 +12,25 @@ from torch import Tensor, nn
 from benchmark.task import PRESENT, UNKNOWN, Part, Run
 
 WARM_UP = 1e-5  # learning rate of the first epoch
-CALIBRATION_RATE = 0.002  # of scale and bias: at the larger rates of some presets the scale falls until contexts stall
+# of scale and bias: at the larger rates of some presets the scale falls until contexts stall
+CALIBRATION_RATE = 0.002
 
 
 class Prompts:
-    """K learned contexts of M vectors before the class names; `context` is (K, M, W), or (K, C, M, W) class-specific.
+    """K learned contexts of M vectors before the class names; `context` is (K, M, W), or (K, C, M,
+    W) class-specific.
 
-    They start as N(0, 0.02²), or as the word vectors of `texts`, one per context, which then determine M.
+    They start as N(0, 0.02²), or as the word vectors of `texts`, one per context, which then
+    determine M.
     """
 
     def __init__(
-        self, clip: Any, classes: tuple[str, ...], texts: tuple[str, ...], length: int, class_specific: bool
+        self,
+        clip: Any,
+        classes: tuple[str, ...],
+        texts: tuple[str, ...],
+        length: int,
+        class_specific: bool,
     ) -> None:
         self.clip, self.classes, self.class_specific = clip, classes, class_specific
         self.encoder = clip.prompts(classes)
@@ -47,12 +55,15 @@ class Prompts:
 
     @torch.no_grad()
     def features(self, classes: tuple[str, ...]) -> tuple[Tensor, ...]:
-        """K unit-norm features of any classes, remembered until the contexts change; class-specific: of known ones."""
+        """K unit-norm features of any classes, remembered until the contexts change;
+        class-specific: of known ones."""
         if classes not in self.cache:
             if classes == self.classes:
                 self.cache[classes] = self.encode()
             elif self.class_specific:
-                self.cache[classes] = self.encode(np.array([self.classes.index(name) for name in classes]))
+                self.cache[classes] = self.encode(
+                    np.array([self.classes.index(name) for name in classes])
+                )
             else:
                 features = self.clip.prompts(classes).encode(*self.context)
                 self.cache[classes] = tuple(F.normalize(part, dim=-1) for part in features)
@@ -65,15 +76,18 @@ class Prompts:
 
 
 def learning_rate(epoch: int, epochs: int, peak: float) -> float:
-    """Dassl's cosine with one constant warm-up epoch, which is not deducted: the last epoch does not reach 0."""
+    """Dassl's cosine with one constant warm-up epoch, which is not deducted: the last epoch does
+    not reach 0."""
     return WARM_UP if epoch == 0 else 0.5 * peak * (1 + math.cos(math.pi * (epoch - 1) / epochs))
 
 
 def weight_of_sum(y: np.ndarray, weight: float) -> float:
-    """The factor of a loss that is summed over known cells: `weight`, or for 0 the rule 0.015 / known fraction of y.
+    """The factor of a loss that is summed over known cells: `weight`, or for 0 the rule 0.015 /
+    known fraction of y.
 
-    The rule is DualCoOp's published 0.03 at 50 % known labels, and keeps the size of the gradient at other ratios;
-    its authors only say "larger for fewer labels". The fraction is the realised one of the training labels.
+    The rule is DualCoOp's published 0.03 at 50 % known labels, and keeps the size of the gradient
+    at other ratios; its authors only say "larger for fewer labels". The fraction is the realised
+    one of the training labels.
     """
     known = float((y != UNKNOWN).mean())
     if known == 0:
@@ -82,7 +96,8 @@ def weight_of_sum(y: np.ndarray, weight: float) -> float:
 
 
 def log_odds(y: np.ndarray) -> float:
-    """log(p / (1 - p)) of the fraction p of known labels (n, C) that are present, p kept within 0.001 of 0 and 1."""
+    """log(p / (1 - p)) of the fraction p of known labels (n, C) that are present, p kept within
+    0.001 of 0 and 1."""
     known = y[y != UNKNOWN]
     fraction = np.clip((known == PRESENT).mean(), 0.001, 0.999) if len(known) else 0.5
     return float(np.log(fraction / (1 - fraction)))
@@ -96,14 +111,17 @@ def fit_prompts(
     train: Part,
     run: Run,
 ) -> None:
-    """SGD on the contexts and on `others` (their own peak rate, no weight decay), the rates set once per epoch.
+    """SGD on the contexts and on `others` (their own peak rate, no weight decay), the rates set
+    once per epoch.
 
     `method` holds epochs, batch_size, learning_rate, momentum, weight_decay and augment.
     """
     groups = [{"params": [prompts.context], "peak": method.learning_rate}]
     if others:
         groups.append({"params": others, "peak": CALIBRATION_RATE, "weight_decay": 0.0})
-    method.trainable_parameters = sum(value.numel() for group in groups for value in group["params"])
+    method.trainable_parameters = sum(
+        value.numel() for group in groups for value in group["params"]
+    )
     optimiser = torch.optim.SGD(groups, momentum=method.momentum, weight_decay=method.weight_decay)
     for epoch in range(method.epochs):
         for group in optimiser.param_groups:
@@ -118,5 +136,9 @@ def fit_prompts(
         prompts.cache.clear()
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
-            raise FloatingPointError(f"The training loss of epoch {epoch} is {mean}: lower the learning rate.")
-        run.end_of_epoch(epoch, method, **{"train/loss": mean, "train/learning_rate": groups[0]["lr"]})
+            raise FloatingPointError(
+                f"The training loss of epoch {epoch} is {mean}: lower the learning rate."
+            )
+        run.end_of_epoch(
+            epoch, method, **{"train/loss": mean, "train/learning_rate": groups[0]["lr"]}
+        )

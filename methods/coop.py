@@ -1,4 +1,5 @@
-"""CoOp for several labels per image: a learned context before every class name, on the global image feature."""
+"""CoOp for several labels per image: a learned context before every class name, on the global image
+feature."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,15 +14,18 @@ from methods._prompts import Prompts, fit_prompts, log_odds, weight_of_sum
 
 @dataclass
 class Method:
-    """CoOp (Zhou et al. 2022) with the masked asymmetric loss of DualCoOp, encoders frozen and in evaluation mode.
+    """CoOp (Zhou et al. 2022) with the masked asymmetric loss of DualCoOp, encoders frozen and in
+    evaluation mode.
 
-    `context_length` M vectors stand before the class name, shared by all classes or `class_specific`; they start as
-    N(0, 0.02²) or as the words of `init`, which then gives M. The logit of image feature f and text feature t is
-    "calibrated": a·(cos(f, t) - c) + b with learned a (starts at CLIP's scale) and b (starts at the log odds of the
-    known labels), c the mean cosine over the training images at the start; or "raw": CLIP's scale·cos(f, t), as in
-    LMPT, whose sigmoid is saturated, so that positives have almost no gradient. The loss is summed over the known cells
-    of a batch and multiplied by `loss_weight`, 0 meaning 0.015 / known fraction of the training labels. SGD, its rate a
-    cosine over the epochs after one at 1e-5. The pocket presets were chosen by validation mAP at 50 % known labels.
+    `context_length` M vectors stand before the class name, shared by all classes or
+    `class_specific`; they start as N(0, 0.02²) or as the words of `init`, which then gives M. The
+    logit of image feature f and text feature t is "calibrated": a·(cos(f, t) - c) + b with learned
+    a (starts at CLIP's scale) and b (starts at the log odds of the known labels), c the mean cosine
+    over the training images at the start; or "raw": CLIP's scale·cos(f, t), as in LMPT, whose
+    sigmoid is saturated, so that positives have almost no gradient. The loss is summed over the
+    known cells of a batch and multiplied by `loss_weight`, 0 meaning 0.015 / known fraction of the
+    training labels. SGD, its rate a cosine over the epochs after one at 1e-5. The pocket presets
+    were chosen by validation mAP at 50 % known labels.
     """
 
     context_length: int = 16
@@ -43,8 +47,19 @@ class Method:
 
     needs: ClassVar[str] = "global"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "pocket": {"context_length": 4, "class_specific": True, "epochs": 10, "batch_size": 64, "learning_rate": 0.1},
-        "pocket_zero_shot": {"init": "a photo of a", "epochs": 10, "batch_size": 64, "learning_rate": 0.005},
+        "pocket": {
+            "context_length": 4,
+            "class_specific": True,
+            "epochs": 10,
+            "batch_size": 64,
+            "learning_rate": 0.1,
+        },
+        "pocket_zero_shot": {
+            "init": "a photo of a",
+            "epochs": 10,
+            "batch_size": 64,
+            "learning_rate": 0.005,
+        },
     }
 
     def __post_init__(self) -> None:
@@ -61,9 +76,14 @@ class Method:
         self.prompts = self._start(clip, train.classes)
         (text,) = self.prompts.features(train.classes)
         calibrated = self.variant == "calibrated"
-        self.center = (train.x @ text.T).mean() if calibrated else torch.zeros((), device=clip.device)
-        self.log_scale = nn.Parameter(torch.tensor(clip.scale, device=clip.device).log(), requires_grad=calibrated)
-        start = log_odds(train.y) if calibrated else 0.0  # so that the many negatives need not pull everything down
+        self.center = (
+            (train.x @ text.T).mean() if calibrated else torch.zeros((), device=clip.device)
+        )
+        self.log_scale = nn.Parameter(
+            torch.tensor(clip.scale, device=clip.device).log(), requires_grad=calibrated
+        )
+        # so that the many negatives need not pull everything down
+        start = log_odds(train.y) if calibrated else 0.0
         self.bias = nn.Parameter(torch.tensor(start, device=clip.device), requires_grad=calibrated)
         weight = weight_of_sum(train.y, self.loss_weight)
 
@@ -76,7 +96,14 @@ class Method:
                 clip=self.margin,
             )
 
-        fit_prompts(self, self.prompts, [self.log_scale, self.bias] if calibrated else [], objective, train, run)
+        fit_prompts(
+            self,
+            self.prompts,
+            [self.log_scale, self.bias] if calibrated else [],
+            objective,
+            train,
+            run,
+        )
 
     def _start(self, clip: Any, classes: tuple[str, ...]) -> Prompts:
         return Prompts(clip, classes, (self.init,), self.context_length, self.class_specific)
@@ -91,12 +118,21 @@ class Method:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The context (1, M, W) or (1, C, M, W), log scale, bias and center."""
-        state = {"context": self.prompts.context, "log_scale": self.log_scale, "bias": self.bias, "center": self.center}
+        state = {
+            "context": self.prompts.context,
+            "log_scale": self.log_scale,
+            "bias": self.bias,
+            "center": self.center,
+        }
         return {name: value.detach().clone() for name, value in state.items()}
 
-    def load_state_dict(self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]) -> None:
+    def load_state_dict(
+        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+    ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self.prompts = self._start(clip, classes)
         self.prompts.replace(state["context"])
-        self.log_scale, self.bias = (nn.Parameter(state[name].to(clip.device)) for name in ("log_scale", "bias"))
+        self.log_scale, self.bias = (
+            nn.Parameter(state[name].to(clip.device)) for name in ("log_scale", "bias")
+        )
         self.center = state["center"].to(clip.device)

@@ -20,18 +20,23 @@ def aggregate_regions(
     region_scale: float = 20.0,
     logit_scale: float = 5.0,
 ) -> tuple[Tensor, Tensor]:
-    """(positive, negative) logits (B, C) of regions (B, R, D) and texts (C, D), of any norm (Sun et al. 2022, eq. 3-4).
+    """(positive, negative) logits (B, C) of regions (B, R, D) and texts (C, D), of any norm (Sun et
+    al. 2022, eq. 3-4).
 
-    Each class weighs the regions by the softmax of its scaled cosine with the positive text; the same weights serve the
-    negative one. The logit is `logit_scale` times the weighted sum of the scaled cosines.
+    Each class weighs the regions by the softmax of its scaled cosine with the positive text; the
+    same weights serve the negative one. The logit is `logit_scale` times the weighted sum of the
+    scaled cosines.
     """
-    scores, weights = _score_regions(regions, torch.stack([text_positive, text_negative]), region_scale)
+    scores, weights = _score_regions(
+        regions, torch.stack([text_positive, text_negative]), region_scale
+    )
     positive, negative = (logit_scale * (weights * scores).sum(-1)).mT
     return positive, negative
 
 
 def _score_regions(regions: Tensor, texts: Tensor, region_scale: float) -> tuple[Tensor, Tensor]:
-    """Scaled cosines (K, C, B, R) with texts (K, C, D), and the region weights (C, B, R) of texts[0]."""
+    """Scaled cosines (K, C, B, R) with texts (K, C, D), and the region weights (C, B, R) of
+    texts[0]."""
     flat = regions.flatten(0, 1).float()
     norms = torch.linalg.vector_norm(flat, dim=-1).clamp(min=1e-12)
     cosines = F.normalize(texts.flatten(0, 1), dim=-1) @ flat.T / norms
@@ -43,13 +48,15 @@ def _score_regions(regions: Tensor, texts: Tensor, region_scale: float) -> tuple
 class Method:
     """DualCoOp (Sun et al. 2022) as its official code runs; encoders frozen and in evaluation mode.
 
-    Regions are what `Clip.regions` gives: on ModifiedResNets exactly the official dense features with the mean token,
-    on ViTs the value-projected patch tokens of the last block (an extension of ours). A positive and a negative context
-    of `context_length` vectors each, shared or `class_specific`, start as N(0, 0.02²) or as two texts with equally many
-    tokens. The loss is summed over the known cells of a batch and multiplied by `loss_weight`, 0 meaning 0.015 / known
-    fraction of the training labels. `classes_per_batch` > 0 trains on that many random classes a batch; 0 on all.
-    The published runs take 0.001 as learning rate for VOC. SGD, its rate a cosine over the epochs after one at 1e-5.
-    The pocket presets were chosen by validation mAP at 50 % known labels.
+    Regions are what `Clip.regions` gives: on ModifiedResNets exactly the official dense features
+    with the mean token, on ViTs the value-projected patch tokens of the last block (an extension of
+    ours). A positive and a negative context of `context_length` vectors each, shared or
+    `class_specific`, start as N(0, 0.02²) or as two texts with equally many tokens. The loss is
+    summed over the known cells of a batch and multiplied by `loss_weight`, 0 meaning 0.015 / known
+    fraction of the training labels. `classes_per_batch` > 0 trains on that many random classes a
+    batch; 0 on all. The published runs take 0.001 as learning rate for VOC. SGD, its rate a cosine
+    over the epochs after one at 1e-5. The pocket presets were chosen by validation mAP at 50 %
+    known labels.
     """
 
     context_length: int = 16
@@ -75,7 +82,13 @@ class Method:
     needs: ClassVar[str] = "regions"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "zero_shot": {"context_length": 64, "loss_weight": 0.01},
-        "pocket": {"context_length": 4, "class_specific": True, "epochs": 8, "batch_size": 64, "learning_rate": 0.01},
+        "pocket": {
+            "context_length": 4,
+            "class_specific": True,
+            "epochs": 8,
+            "batch_size": 64,
+            "learning_rate": 0.01,
+        },
         "pocket_zero_shot": {"epochs": 8, "batch_size": 64},
     }
 
@@ -115,12 +128,14 @@ class Method:
 
     @torch.no_grad()
     def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
-        """z₊ - z₋ (B, len(classes)) of x (B, R, D): the logit of the official softmax over the two channels."""
+        """z₊ - z₋ (B, len(classes)) of x (B, R, D): the logit of the official softmax over the two
+        channels."""
         return self._logits(x, *self.prompts.features(classes))
 
     @torch.no_grad()
     def region_weights(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
-        """How much each region counts for each class (B, R, C); sums to 1 over the regions, of which 0 is the mean."""
+        """How much each region counts for each class (B, R, C); sums to 1 over the regions, of
+        which 0 is the mean."""
         positive, _ = self.prompts.features(classes)
         return _score_regions(x, positive[None], self.region_scale)[1].permute(1, 2, 0)
 
@@ -128,7 +143,9 @@ class Method:
         """The contexts (2, M, W) or (2, C, M, W), positive first."""
         return {"context": self.prompts.context.detach().clone()}
 
-    def load_state_dict(self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]) -> None:
+    def load_state_dict(
+        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+    ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self.prompts = self._start(clip, classes)
         self.prompts.replace(state["context"])

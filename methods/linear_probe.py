@@ -1,4 +1,5 @@
-"""Linear probe on frozen CLIP features: masked multi-label logistic regression, or a linear layer on the regions."""
+"""Linear probe on frozen CLIP features: masked multi-label logistic regression, or a linear layer
+on the regions."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,23 +14,26 @@ from methods import _dense_probe
 from methods._logistic_regression import LogisticRegression
 
 COARSE = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)  # log10 C (Radford et al. 2021, appendix A.3)
-STEPS = (1.0, 0.5, 0.25, 0.125)  # decades: the bracket around the best is halved down to 8 steps a decade
+# decades: the bracket around the best is halved down to 8 steps a decade
+STEPS = (1.0, 0.5, 0.25, 0.125)
 SWEEP_ITERATIONS, ITERATIONS = 100, 1000
 WITHOUT_VALIDATION = 0.316  # the C of CLIP's README
 
 
 @dataclass
 class Method:
-    """Logistic regression of methods.md §5.2 on global features (B, D), float64, one C for all classes.
+    """Logistic regression of methods.md §5.2 on global features (B, D), float64, one C for all
+    classes.
 
-    `C` 0 means: choose it by the masked mAP of the validation part, then fit train and validation part together
-    (0.316 where no validation label is known). Candidates of the sweep get at most 100 iterations from the neighbour's
-    solution, the final fit 1,000. Features are standardised on the images that are fitted (`standardize`). `unknown`
-    "negative" takes unknown labels as negatives; `balanced` weighs positives by n₋ / n₊. A class without a known
-    positive or negative scores a constant; `constant_classes` in the history counts them.
+    `C` 0 means: choose it by the masked mAP of the validation part, then fit train and validation
+    part together (0.316 where no validation label is known). Candidates of the sweep get at most
+    100 iterations from the neighbour's solution, the final fit 1,000. Features are standardised on
+    the images that are fitted (`standardize`). `unknown` "negative" takes unknown labels as
+    negatives; `balanced` weighs positives by n₋ / n₊. A class without a known positive or negative
+    scores a constant; `constant_classes` in the history counts them.
 
-    `dense` trains one linear layer on the regions instead, as PositiveCoOp's baseline does: see `_dense_probe`, whose
-    hyper-parameters are the last three fields.
+    `dense` trains one linear layer on the regions instead, as PositiveCoOp's baseline does: see
+    `_dense_probe`, whose hyper-parameters are the last three fields.
     """
 
     C: float = 0.0
@@ -65,7 +69,8 @@ class Method:
         run.log(log10_C=log_c, constant_classes=self.constant)
 
     def _choose(self, clip: Any, train: Part, val: Part, run: Run) -> float:
-        """log10 of the C with the best masked mAP on the validation part; the smallest of equally good ones."""
+        """log10 of the C with the best masked mAP on the validation part; the smallest of equally
+        good ones."""
         if not (val.y == PRESENT).any():
             return float(np.log10(WITHOUT_VALIDATION))
         problem = self._prepare(train.x, train.y)
@@ -75,7 +80,9 @@ class Method:
             if log_c in found or not COARSE[0] <= log_c <= COARSE[-1]:
                 return
             near = min(found, key=lambda other: abs(other - log_c), default=None)
-            solution = self._solve(problem, log_c, None if near is None else found[near][1], SWEEP_ITERATIONS)
+            solution = self._solve(
+                problem, log_c, None if near is None else found[near][1], SWEEP_ITERATIONS
+            )
             scores = self.predict(clip, val.x, val.classes).cpu().numpy()
             score = 100 * float(np.nanmean(average_precision(val.y, scores)))
             found[log_c] = score, solution
@@ -94,7 +101,8 @@ class Method:
         return best()
 
     def _prepare(self, x: Tensor, y: np.ndarray) -> LogisticRegression | None:
-        """Sets statistics of x (n, D) and the constant classes' bias; the problem of the others, None without any."""
+        """Sets statistics of x (n, D) and the constant classes' bias; the problem of the others,
+        None without any."""
         x = x.double()
         self.mean = x.mean(0) if self.standardize else torch.zeros_like(x[0])
         spread = x.std(0, correction=0) if self.standardize else torch.ones_like(x[0])
@@ -105,9 +113,12 @@ class Method:
         positives, negatives = (y == PRESENT).sum(0), (y == ABSENT).sum(0)
         self.fitted = (positives > 0) & (negatives > 0)
         self.constant = int((~self.fitted).sum())
-        overall = (positives.sum() / (y != UNKNOWN).sum().clamp(min=1)).double().clamp(1e-6, 1 - 1e-6)
+        overall = (
+            (positives.sum() / (y != UNKNOWN).sum().clamp(min=1)).double().clamp(1e-6, 1 - 1e-6)
+        )
         self.weight = x.new_zeros(len(positives), x.shape[1])
-        self.bias = torch.logit((positives + overall) / (positives + negatives + 1))  # the rate, shrunk to the overall
+        # the rate, shrunk to the overall
+        self.bias = torch.logit((positives + overall) / (positives + negatives + 1))
         if not self.fitted.any():
             return None
         y, ratio = y[:, self.fitted], (negatives / positives)[self.fitted]
@@ -119,7 +130,8 @@ class Method:
     def _solve(
         self, problem: LogisticRegression | None, log_c: float, start: Tensor | None, most: int
     ) -> Tensor | None:
-        """Sets weight and bias, for features that are not standardised; returns the solution to start others from."""
+        """Sets weight and bias, for features that are not standardised; returns the solution to
+        start others from."""
         if problem is None:
             return None
         solution = problem.solve(10**log_c, start, most)
@@ -139,7 +151,9 @@ class Method:
         """What was learned: weight (C, D), bias (C,); twice the rows when dense."""
         return {"weight": self.weight, "bias": self.bias}
 
-    def load_state_dict(self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]) -> None:
+    def load_state_dict(
+        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+    ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self.classes = classes
         self.weight, self.bias = state["weight"].to(clip.device), state["bias"].to(clip.device)

@@ -1,4 +1,5 @@
-"""LM-CLIP: full fine-tuning of CLIP on label captions, with a balanced asymmetric loss (methods.md §4)."""
+"""LM-CLIP: full fine-tuning of CLIP on label captions, with a balanced asymmetric loss (methods.md
+§4)."""
 
 import copy
 from collections.abc import Iterator
@@ -18,21 +19,25 @@ from methods._training import encode_texts
 
 @dataclass
 class Method:
-    """Both towers and the logit scale are trained in float32; total loss = contrastive + λ · balanced asymmetric loss.
+    """Both towers and the logit scale are trained in float32; total loss = contrastive + λ ·
+    balanced asymmetric loss.
 
-    The defaults are the official VOC-MLT configuration for RN50; `PRESETS` holds all four (§4.7). The official images
-    are squashed and normalised with ImageNet's statistics: that is the encoder `RN50/openai@224+imagenet`.
+    The defaults are the official VOC-MLT configuration for RN50; `PRESETS` holds all four (§4.7).
+    The official images are squashed and normalised with ImageNet's statistics: that is the encoder
+    `RN50/openai@224+imagenet`.
 
-    `balanced_weight` is λ. `class_weights_power` and `sample_weights_power` act where `weighted_loss` and
-    `weighted_sampling` (with replacement) are on; an epoch draws `draws` × as many images as there are. `captions`
-    "labels" describes an image by `prompt` and the names of its known positives, "a photo of a cat, dog"; "given" takes
-    the data set's own sentences, which may name labels that the mask hides. `batch_norm` "train" uses and updates batch
-    statistics, "eval" does not.
-    `channels_last` makes convolutions faster (1.5 × on a CPU) and moves their gradients by rounding errors that batch
-    statistics of small batches enlarge (up to 1e-2 relative), hence it is off by default.
+    `balanced_weight` is λ. `class_weights_power` and `sample_weights_power` act where
+    `weighted_loss` and `weighted_sampling` (with replacement) are on; an epoch draws `draws` × as
+    many images as there are. `captions` "labels" describes an image by `prompt` and the names of
+    its known positives, "a photo of a cat, dog"; "given" takes the data set's own sentences, which
+    may name labels that the mask hides. `batch_norm` "train" uses and updates batch statistics,
+    "eval" does not. `channels_last` makes convolutions faster (1.5 × on a CPU) and moves their
+    gradients by rounding errors that batch statistics of small batches enlarge (up to 1e-2
+    relative), hence it is off by default.
 
-    Unknown labels: no cell of the balanced loss, no name in a caption, no count in a weight. An image without a known
-    positive (or without a given caption) takes no part in the contrastive loss; weighted sampling never draws it.
+    Unknown labels: no cell of the balanced loss, no name in a caption, no count in a weight. An
+    image without a known positive (or without a given caption) takes no part in the contrastive
+    loss; weighted sampling never draws it.
     """
 
     preset: str = ""
@@ -93,7 +98,12 @@ class Method:
             "balanced_weight": 30.0,
             "channels_last": True,
         },
-        "pocket_long_tail": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-4, "channels_last": True},
+        "pocket_long_tail": {
+            "epochs": 3,
+            "batch_size": 32,
+            "learning_rate": 1e-4,
+            "channels_last": True,
+        },
     }
 
     def __post_init__(self) -> None:
@@ -103,7 +113,8 @@ class Method:
             raise ValueError(f'batch_norm={self.batch_norm!r} should be "train" or "eval"')
 
     def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
-        """Trains a copy of the model. Raises `FloatingPointError` as soon as the loss is not a number."""
+        """Trains a copy of the model. Raises `FloatingPointError` as soon as the loss is not a
+        number."""
         if self.captions == "given" and train.captions is None:
             raise ValueError('this data set has no captions; use captions="labels"')
         self._copy(clip)
@@ -118,13 +129,19 @@ class Method:
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.epochs)
         counts = (train.y == PRESENT).sum(0)
-        groups = {"head": counts >= 100, "medium": (counts >= 20) & (counts < 100), "tail": counts < 20}
+        groups = {
+            "head": counts >= 100,
+            "medium": (counts >= 20) & (counts < 100),
+            "tail": counts < 20,
+        }
         for epoch in range(self.epochs):
             self.model.train(self.batch_norm == "train")
             losses, scores, targets = [], [], []
             for loss, logits, y in self._steps(train, run):
                 if not torch.isfinite(loss):
-                    raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}; lower the learning rate")
+                    raise FloatingPointError(
+                        f"the loss is {loss.item()} in epoch {epoch}; lower the learning rate"
+                    )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -133,7 +150,9 @@ class Method:
                 targets.append(y.cpu().numpy())
             schedule.step()
             # The official training scalars: over the stream as drawn, while the model changes.
-            scalars = epoch_scalars(np.concatenate(targets), np.concatenate(scores), groups, "train")
+            scalars = epoch_scalars(
+                np.concatenate(targets), np.concatenate(scores), groups, "train"
+            )
             run.end_of_epoch(epoch, self, **{"train/loss": float(np.mean(losses))}, **scalars)
 
     def _steps(self, train: Part, run: Run) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -147,7 +166,9 @@ class Method:
             rows = run.rng.permutation(count)[:draws]
         weights = None
         if self.weighted_loss:
-            weights = torch.from_numpy(class_weights(train.y, self.class_weights_power)).to(run.device)
+            weights = torch.from_numpy(class_weights(train.y, self.class_weights_power)).to(
+                run.device
+            )
         names = [self.prompt + name for name in train.classes]
         batches = train.batches(self.batch_size, augment=self.augment, rows=rows)
         for step, (pixels, y) in enumerate(batches):
@@ -155,7 +176,9 @@ class Method:
             captions = self._captions(train, drawn)
             described = [i for i, caption in enumerate(captions) if caption]
             images = self._images(pixels)
-            texts = encode_texts(self.model, self.tokenizer, names + [captions[i] for i in described])
+            texts = encode_texts(
+                self.model, self.tokenizer, names + [captions[i] for i in described]
+            )
             labels, captions_of = F.normalize(texts, dim=-1).split([len(names), len(described)])
             scale = self.model.logit_scale.exp()
             logits = scale * images @ labels.T
@@ -179,7 +202,9 @@ class Method:
             return [train.captions[row] for row in rows]
         captions = []
         for labels in train.y[rows]:
-            known = [name for name, label in zip(train.classes, labels, strict=True) if label == PRESENT]
+            known = [
+                name for name, label in zip(train.classes, labels, strict=True) if label == PRESENT
+            ]
             captions.append(self.prompt + ", ".join(known) if known else "")
         return captions
 
@@ -187,12 +212,16 @@ class Method:
     def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, 3, H, W) -> s·cos (B, len(classes)) of the fine-tuned towers."""
         images = self.image_features(clip, x)
-        labels = F.normalize(encode_texts(self.model, self.tokenizer, [self.prompt + name for name in classes]), dim=-1)
+        labels = F.normalize(
+            encode_texts(self.model, self.tokenizer, [self.prompt + name for name in classes]),
+            dim=-1,
+        )
         return self.model.logit_scale.exp() * images @ labels.T
 
     @torch.no_grad()
     def image_features(self, clip: Any, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> unit-norm (B, D) of the fine-tuned image tower, for the distances PD and ND (§4.9)."""
+        """(B, 3, H, W) -> unit-norm (B, D) of the fine-tuned image tower, for the distances PD and
+        ND (§4.9)."""
         self.model.eval()
         return self._images(x)
 
@@ -200,7 +229,9 @@ class Method:
         """The whole model."""
         return self.model.state_dict()
 
-    def load_state_dict(self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]) -> None:
+    def load_state_dict(
+        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+    ) -> None:
         """The inverse, also on a method that was never fitted."""
         self._copy(clip)
         self.model.load_state_dict(state)
@@ -212,7 +243,9 @@ class Method:
 
     def _images(self, pixels: Tensor) -> Tensor:
         """Unit-norm features (B, D) of (B, 3, H, W)."""
-        return F.normalize(self.model.encode_image(pixels.contiguous(memory_format=self._layout)), dim=-1)
+        return F.normalize(
+            self.model.encode_image(pixels.contiguous(memory_format=self._layout)), dim=-1
+        )
 
     @property
     def _layout(self) -> torch.memory_format:
@@ -220,7 +253,8 @@ class Method:
 
 
 def class_weights(targets: np.ndarray, power: float) -> np.ndarray:
-    """(N, C) -> (C,) float64 in [0, 1]: ((N / n_c) / max over classes)^power, n_c known positives (§4.5).
+    """(N, C) -> (C,) float64 in [0, 1]: ((N / n_c) / max over classes)^power, n_c known positives
+    (§4.5).
 
     A class without a known positive has weight 0: it has no positive term to weigh.
     """
@@ -229,7 +263,8 @@ def class_weights(targets: np.ndarray, power: float) -> np.ndarray:
 
 
 def sample_weights(targets: np.ndarray, power: float) -> np.ndarray:
-    """(N, C) -> (N,) float64 in [0, 1]: (Σ over an image's known positives of N / n_c)^power, divided by the largest.
+    """(N, C) -> (N,) float64 in [0, 1]: (Σ over an image's known positives of N / n_c)^power,
+    divided by the largest.
 
     An image without a known positive has weight 0.
     """
@@ -242,5 +277,7 @@ def _rarity(targets: np.ndarray) -> np.ndarray:
     """N / n_c (C,), 0 where n_c is 0. Raises `ValueError` when no label is known to be present."""
     counts = (np.asarray(targets) == PRESENT).sum(0)
     if not counts.any():
-        raise ValueError("LM-CLIP weighs classes by their known positives, and there is none; use more labels")
+        raise ValueError(
+            "LM-CLIP weighs classes by their known positives, and there is none; use more labels"
+        )
     return np.divide(len(targets), counts, out=np.zeros(len(counts)), where=counts > 0)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from benchmark.task import Part, Run
 
-# Our own sentences about photographs; not the 80 ImageNet templates of Radford et al., which were tuned on ImageNet.
+# Our own sentences about photographs; not the 80 ImageNet templates of Radford et al., which were
+# tuned on ImageNet.
 ENSEMBLE = (
     "a photo of a {}.",
     "a photo that shows a {}.",
@@ -24,11 +25,13 @@ ENSEMBLE = (
 
 @dataclass
 class Method:
-    """Logits s·cos(f, t) of the global image feature (methods.md §1.4); names, resizing and statistics are not ours.
+    """Logits s·cos(f, t) of the global image feature (methods.md §1.4); names, resizing and
+    statistics are not ours.
 
-    `template` holds {} for the class name, e.g. "a photo of a {}" (LM-CLIP), or is "ensemble": the unit-norm mean of
-    `ENSEMBLE`. `score` "cos" returns raw logits; "softmax" returns the logarithm of the softmax over the classes asked
-    for, as LM-CLIP ranks (every record holds mAP_softmax of the raw logits as well).
+    `template` holds {} for the class name, e.g. "a photo of a {}" (LM-CLIP), or is "ensemble": the
+    unit-norm mean of `ENSEMBLE`. `score` "cos" returns raw logits; "softmax" returns the logarithm
+    of the softmax over the classes asked for, as LM-CLIP ranks (every record holds mAP_softmax of
+    the raw logits as well).
     """
 
     template: str = "a photo of a {}."
@@ -39,7 +42,9 @@ class Method:
 
     def __post_init__(self) -> None:
         if self.template != "ensemble" and "{}" not in self.template:
-            raise ValueError(f'template={self.template!r} should hold {{}} for the class name, or be "ensemble"')
+            raise ValueError(
+                f'template={self.template!r} should hold {{}} for the class name, or be "ensemble"'
+            )
         if self.score not in ("cos", "softmax"):
             raise ValueError(f'score={self.score!r} should be "cos" or "softmax"')
 
@@ -49,7 +54,8 @@ class Method:
     def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, D) -> (B, len(classes))."""
         templates = ENSEMBLE if self.template == "ensemble" else (self.template,)
-        texts = clip.text([template.format(name) for template in templates for name in classes])  # (T·C, D)
+        # (T·C, D)
+        texts = clip.text([template.format(name) for template in templates for name in classes])
         class_features = F.normalize(texts.view(len(templates), len(classes), -1).mean(0), dim=-1)
         logits = clip.scale * x @ class_features.T
         return torch.log_softmax(logits, dim=1) if self.score == "softmax" else logits

@@ -1,4 +1,5 @@
-"""What the page shows, as plain data: runs, tables, failures, protocol, provenance; nothing here is HTML."""
+"""What the page shows, as plain data: runs, tables, failures, protocol, provenance; nothing here is
+HTML."""
 
 import csv
 import json
@@ -18,7 +19,15 @@ from reports.tables import GENERAL, family_title
 
 HISTORY_ROWS = 40
 LOG_CHARACTERS = 600  # of a run that went well; a failed one keeps the record's 2,000
-SMALL_FIELDS = ("fit_s", "predict_s", "feature_s", "peak_ram_mb", "peak_gpu_mb", "trainable_parameters", "device")
+SMALL_FIELDS = (
+    "fit_s",
+    "predict_s",
+    "feature_s",
+    "peak_ram_mb",
+    "peak_gpu_mb",
+    "trainable_parameters",
+    "device",
+)
 
 
 class Pool:
@@ -47,7 +56,9 @@ def content(
     """Everything that the page's script reads."""
     pool = Pool()
     return {
-        "methods": [{"label": m, "index": k.index, "colour": k.colour} for m, k in sorted(looks.items())],
+        "methods": [
+            {"label": m, "index": k.index, "colour": k.colour} for m, k in sorted(looks.items())
+        ],
         "blocks": BLOCKS,
         "tables": [table_data(table, looks) for table in tables],
         "runs": {entry.id: run_data(entry, looks, pool, first_out) for entry in entries},
@@ -59,7 +70,7 @@ def content(
     }
 
 
-# ---- tables -------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 def table_data(table: Table, looks: dict[str, Look]) -> dict[str, Any]:
@@ -68,7 +79,15 @@ def table_data(table: Table, looks: dict[str, Look]) -> dict[str, Any]:
     rows = []
     for k, row in enumerate(table.rows):
         cells = [
-            [c.text, c.sd, int(c.best) + 2 * int(c.second), c.hole, list(c.marks), list(c.runs), c.exact]
+            [
+                c.text,
+                c.sd,
+                int(c.best) + 2 * int(c.second),
+                c.hole,
+                list(c.marks),
+                list(c.runs),
+                c.exact,
+            ]
             for c in row.cells
         ]
         rows.append(
@@ -88,12 +107,15 @@ def table_data(table: Table, looks: dict[str, Look]) -> dict[str, Any]:
         "columns": table.columns,
         "rows": rows,
         "notes": [note for note in table.notes if note not in GENERAL.values()],
-        "rules": {block: latex_block(block, len(table.columns)) for block in {row.block for row in table.rows}},
+        "rules": {
+            block: latex_block(block, len(table.columns))
+            for block in {row.block for row in table.rows}
+        },
         "ends": {form: [texts[0], texts[2]] for form, texts in parts.items()},
     }
 
 
-# ---- runs ---------------------------------------------------------------------------------------------------------
+# ---- runs ----------------------------------------------------------------------------------------
 
 
 def run_data(entry: Entry, looks: dict[str, Look], pool: Pool, first_out: Path) -> dict[str, Any]:
@@ -116,14 +138,21 @@ def run_data(entry: Entry, looks: dict[str, Look], pool: Pool, first_out: Path) 
         return data
     if record["error"]:
         data["log"] = str(record["error"].get("log", ""))[-2000:]
-        data["error"] = {k: v for k, v in record["error"].items() if k != "log" and not isinstance(v, dict | list)}
+        data["error"] = {
+            k: v
+            for k, v in record["error"].items()
+            if k != "log" and not isinstance(v, dict | list)
+        }
     else:
         data["log"] = _tail(entry.store.folder(entry.id) / "log.txt")
     task = record["task"]
     if entry.usable:
         names = pool.add([[view, list(values)] for view, values in record["metrics"].items()])
         data |= {
-            "metrics": [names, [[_short(v) for v in values.values()] for values in record["metrics"].values()]],
+            "metrics": [
+                names,
+                [[_short(v) for v in values.values()] for values in record["metrics"].values()],
+            ],
             "ap": [_short(v, 1) for v in record["per_class"].get("AP", [])],
             "classes": pool.add(task.get("classes", [])),
             "positives": pool.add(task.get("known_positives", [])),
@@ -131,11 +160,15 @@ def run_data(entry: Entry, looks: dict[str, Look], pool: Pool, first_out: Path) 
             "known": _short(100 * task.get("known_rate", math.nan), 2),
         }
     data |= {
-        "cost": {key: _short(value, 2) for key, value in record["cost"].items() if key in SMALL_FIELDS},
+        "cost": {
+            key: _short(value, 2) for key, value in record["cost"].items() if key in SMALL_FIELDS
+        },
         "chosen": record["chosen"],
         "trials": record["trials"],
         "attempt": record["attempt"],
-        "provenance": pool.add({k: v for k, v in record["provenance"].items() if k not in ("start", "end", "argv")}),
+        "provenance": pool.add(
+            {k: v for k, v in record["provenance"].items() if k not in ("start", "end", "argv")}
+        ),
         "times": [record["provenance"].get("start", ""), record["provenance"].get("end", "")],
     }
     return data
@@ -150,7 +183,11 @@ def _short(value: Any, digits: int = 2) -> Any:
     """Numbers as short as they can be read."""
     if isinstance(value, float):
         return (
-            None if not math.isfinite(value) else round(value, digits) if abs(value) >= 0.1 else float(f"{value:.3g}")
+            None
+            if not math.isfinite(value)
+            else round(value, digits)
+            if abs(value) >= 0.1
+            else float(f"{value:.3g}")
         )
     return value
 
@@ -185,14 +222,21 @@ def _number(text: str) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-# ---- protocol, provenance, summary --------------------------------------------------------------------------------
+# ---- protocol, provenance, summary ---------------------------------------------------------------
 
 
 def protocol(group: Group) -> dict[str, Any]:
-    """What was asked in a group, with the label rates that were realised and how often its test labels were read."""
+    """What was asked in a group, with the label rates that were realised and how often its test
+    labels were read."""
     rows = []
     for level in group.levels:
-        found = [e for (_, v), seeds in group.runs.items() if v == level for e in seeds.values() if e.usable]
+        found = [
+            e
+            for (_, v), seeds in group.runs.items()
+            if v == level
+            for e in seeds.values()
+            if e.usable
+        ]
         if not found:
             continue
         tasks = [entry.record["task"] for entry in found]
@@ -200,7 +244,9 @@ def protocol(group: Group) -> dict[str, Any]:
         rows.append(
             {
                 "level": "" if level is None else f"{100 * level:g} %",
-                "realised": f"{rates[0]:g}–{rates[-1]:g} %" if len(rates) > 1 else f"{rates[0]:g} %",
+                "realised": f"{rates[0]:g}–{rates[-1]:g} %"
+                if len(rates) > 1
+                else f"{rates[0]:g} %",
                 "positives": _range(sum(task.get("known_positives", [])) for task in tasks),
                 "negatives": _range(sum(task.get("known_negatives", [])) for task in tasks),
                 "empty": _range(task.get("images_without_known_label", 0) for task in tasks),
@@ -236,7 +282,11 @@ def provenance(entries: list[Entry]) -> list[list[Any]]:
             items = value.items() if isinstance(value, dict) else [("", value)]
             for name, item in items:
                 counts[f"{key} {name}".strip()][str(item)] += 1
-    return [[name, value, n] for name, found in sorted(counts.items()) for value, n in found.most_common(8)]
+    return [
+        [name, value, n]
+        for name, found in sorted(counts.items())
+        for value, n in found.most_common(8)
+    ]
 
 
 def summary(entries: list[Entry], groups: list[Group], significance: Significance) -> list[str]:
@@ -251,21 +301,33 @@ def summary(entries: list[Entry], groups: list[Group], significance: Significanc
                     wins.update(comparison.tied)
     states = Counter(entry.state for entry in entries)
     done = states["done"] + states["stale"]
-    missing = [f"{states[s]} {word}" for s, word in (("failed", "failed"), ("todo", "not run")) if states[s]]
+    missing = [
+        f"{states[s]} {word}"
+        for s, word in (("failed", "failed"), ("todo", "not run"))
+        if states[s]
+    ]
     rest = f"; {' and '.join(missing)}" if missing else ""
     stale = f", {states['stale']} of them by older code," if states["stale"] else ""
     skipped = f", and {states['n/a']} combinations do not apply" if states["n/a"] else ""
-    count = f"{done} of {done + states['failed'] + states['todo']} runs are done{stale}{rest}{skipped}."
+    count = (
+        f"{done} of {done + states['failed'] + states['todo']} runs are done{stale}{rest}{skipped}."
+    )
     if not cells:
         return ["No two methods can be compared yet.", count]
     best = [f"{method} in {n}" for method, n in wins.most_common(3)]
     listed = best[0] if len(best) == 1 else f"{', '.join(best[:-1])} and {best[-1]}"
     cell_word = "cell" if cells == 1 else "cells"
-    return [f"Best, or not significantly below the best, in {cells} {cell_word} compared: {listed}.", count]
+    return [
+        f"Best, or not significantly below the best, in {cells} {cell_word} compared: {listed}.",
+        count,
+    ]
 
 
 def as_json(data: Any) -> str:
-    """JSON for a <script> element: it cannot end the element, and holds no address that a scanner would find."""
+    """JSON for a <script> element: it cannot end the element, and holds no address that a scanner
+    would find."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    return re.sub("http", lambda match: f"\\u{ord(match[0][0]):04x}{match[0][1:]}", text, flags=re.I)
+    return re.sub(
+        "http", lambda match: f"\\u{ord(match[0][0]):04x}{match[0][1:]}", text, flags=re.I
+    )

@@ -1,4 +1,5 @@
-"""Test images for the page: thumbnails, the truth, the top scores of every method, region weights as heat maps."""
+"""Test images for the page: thumbnails, the truth, the top scores of every method, region weights
+as heat maps."""
 
 import base64
 import io
@@ -16,8 +17,11 @@ MAPS = 4  # heat maps per image
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def examples(group: Group, significance: Significance, looks: dict[str, Look]) -> dict[str, Any] | None:
-    """Up to 12 test images of a group at its middle level, one run (the lowest seed) per line; None without scores."""
+def examples(
+    group: Group, significance: Significance, looks: dict[str, Look]
+) -> dict[str, Any] | None:
+    """Up to 12 test images of a group at its middle level, one run (the lowest seed) per line; None
+    without scores."""
     chosen: dict[tuple[str, str], Entry] = {}
     levels = sorted(group.levels, key=lambda v: abs((v or 0) - 0.5))
     for line in group.lines:
@@ -29,7 +33,11 @@ def examples(group: Group, significance: Significance, looks: dict[str, Look]) -
         return None
     first = next(iter(chosen.values()))
     task = significance.task(first)
-    chosen = {k: e for k, e in chosen.items() if e.record["task"]["fingerprint"] == first.record["task"]["fingerprint"]}
+    chosen = {
+        k: e
+        for k, e in chosen.items()
+        if e.record["task"]["fingerprint"] == first.record["task"]["fingerprint"]
+    }
     number = min(12, len(task["thumbnails"]) if "thumbnails" in task else 0)
     if number == 0:
         return None
@@ -58,7 +66,9 @@ def picture(pixels: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _line(line: tuple[str, str], entry: Entry, task: dict, number: int, looks: dict[str, Look]) -> dict[str, Any]:
+def _line(
+    line: tuple[str, str], entry: Entry, task: dict, number: int, looks: dict[str, Look]
+) -> dict[str, Any]:
     scores = entry.store.scores(entry.id)[:number]  # (n, C)
     top = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     found = {

@@ -33,11 +33,12 @@ class Drawing:
     group: str  # name of the group's table, "" for a figure of the whole family
 
 
-# ---- figures ------------------------------------------------------------------------------------------------------
+# ---- figures -------------------------------------------------------------------------------------
 
 
 def curve(group: Group, artist: Artist) -> Figure:
-    """mAP against the fraction of known labels: mean, t interval over seeds as bars, every seed as a dot."""
+    """mAP against the fraction of known labels: mean, t interval over seeds as bars, every seed as
+    a dot."""
     figure, axes = canvas(group.lines)
     everything = []
     for line in group.lines:
@@ -50,13 +51,21 @@ def curve(group: Group, artist: Artist) -> Figure:
             for seed, value in values.items() if len(values) > 1 else ():
                 run = group.entries(line, level)[seed].id
                 style = {"color": artist.colour(line), "alpha": 0.5, "markeredgewidth": 0}
-                axes.plot([100 * level], [value], ".", markersize=4, gid=artist.tag(line[1], run), **style)
+                axes.plot(
+                    [100 * level], [value], ".", markersize=4, gid=artist.tag(line[1], run), **style
+                )
         if points:
             x, means = [p[0] for p in points], [p[1].mean for p in points]
-            style = {"color": artist.colour(line), "marker": artist.looks[line[1]].marker, "markersize": 3.5}
+            style = {
+                "color": artist.colour(line),
+                "marker": artist.looks[line[1]].marker,
+                "markersize": 3.5,
+            }
             axes.plot(x, means, gid=artist.tag(line[1]), **style, **dash(line))
             low, high = [p[1].low for p in points], [p[1].high for p in points]
-            whiskers = axes.vlines(x, low, high, color=artist.colour(line), linewidth=0.9, alpha=0.6)
+            whiskers = axes.vlines(
+                x, low, high, color=artist.colour(line), linewidth=0.9, alpha=0.6
+            )
             whiskers.set_gid(artist.tag(line[1]))
     if everything:  # intervals of two seeds may be wider than the picture
         margin = 0.08 * (max(everything) - min(everything)) + 0.5
@@ -88,7 +97,8 @@ def bars(group: Group, artist: Artist) -> Figure:
 
 
 def seen_unseen(group: Group, artist: Artist) -> Figure:
-    """mAP of unseen against seen classes, one mark per seed; the diagonal is no loss on unseen classes."""
+    """mAP of unseen against seen classes, one mark per seed; the diagonal is no loss on unseen
+    classes."""
     figure, axes = canvas(group.lines)
     axes.grid(axis="x", linewidth=0.6)
     limits = [100.0, 0.0]
@@ -97,8 +107,19 @@ def seen_unseen(group: Group, artist: Artist) -> Figure:
             x, y = entry.value("seen"), entry.value("unseen")
             if math.isfinite(x + y):
                 face = "none" if line[0] == "oracle" else artist.colour(line)
-                style = {"color": artist.colour(line), "marker": artist.looks[line[1]].marker, "markersize": 6}
-                axes.plot([x], [y], gid=artist.tag(line[1], entry.id), markerfacecolor=face, alpha=0.85, **style)
+                style = {
+                    "color": artist.colour(line),
+                    "marker": artist.looks[line[1]].marker,
+                    "markersize": 6,
+                }
+                axes.plot(
+                    [x],
+                    [y],
+                    gid=artist.tag(line[1], entry.id),
+                    markerfacecolor=face,
+                    alpha=0.85,
+                    **style,
+                )
                 limits = [min(limits[0], x, y), max(limits[1], x, y)]
     if limits[0] < limits[1]:
         axes.plot(limits, limits, color=INK, linewidth=0.7, linestyle=":")
@@ -108,14 +129,22 @@ def seen_unseen(group: Group, artist: Artist) -> Figure:
 
 
 def class_precision(group: Group, artist: Artist) -> Figure:
-    """AP of a class against the positives known in training: dots are classes, lines are means over bins of powers
-    of two."""
+    """AP of a class against the positives known in training: dots are classes, lines are means over
+    bins of powers of two."""
     lines = [line for line in group.lines if line[0] != "oracle"] or group.lines
     figure, axes = canvas(lines)
     fewest = math.inf
     for line in lines:
-        entries = [e for (found, _), seeds in group.runs.items() if found == line for e in seeds.values() if e.usable]
-        pairs = [(e.record["task"].get("known_positives", []), e.average_precision()) for e in entries]
+        entries = [
+            e
+            for (found, _), seeds in group.runs.items()
+            if found == line
+            for e in seeds.values()
+            if e.usable
+        ]
+        pairs = [
+            (e.record["task"].get("known_positives", []), e.average_precision()) for e in entries
+        ]
         pairs = [(p, ap) for p, ap in pairs if len(p) == len(ap) > 0]
         if not pairs:
             continue
@@ -128,7 +157,11 @@ def class_precision(group: Group, artist: Artist) -> Figure:
         axes.plot(x[thin], y[thin], ".", markersize=4, gid=artist.tag(line[1]), **style)
         bins = np.floor(np.log2(np.maximum(x, 0.5)))
         middles = [(x[bins == b].mean(), y[bins == b].mean()) for b in np.unique(bins)]
-        style = {"color": artist.colour(line), "marker": artist.looks[line[1]].marker, "markersize": 3.5}
+        style = {
+            "color": artist.colour(line),
+            "marker": artist.looks[line[1]].marker,
+            "markersize": 3.5,
+        }
         axes.plot(*zip(*middles, strict=True), gid=artist.tag(line[1]), **style, **dash(line))
     plain_log(axes, zero=fewest < 1)
     axes.set(xlabel="known positives of the class", ylabel="AP of the class (%)")
@@ -139,47 +172,89 @@ def class_precision(group: Group, artist: Artist) -> Figure:
 def cost(group: Group, artist: Artist) -> Figure:
     """Headline mAP against the seconds of one fit, means over seeds and label rates."""
     figure, axes = canvas(group.lines)
-    column = next((c for c in columns_of(group) if c.level == "avg"), Column("", group.levels[0], group.headline))
+    column = next(
+        (c for c in columns_of(group) if c.level == "avg"),
+        Column("", group.levels[0], group.headline),
+    )
     for line in group.lines:
         values = seed_values(group, line, column)
-        entries = [e for (found, _), seeds in group.runs.items() if found == line for e in seeds.values() if e.usable]
+        entries = [
+            e
+            for (found, _), seeds in group.runs.items()
+            if found == line
+            for e in seeds.values()
+            if e.usable
+        ]
         seconds = [e.record["cost"].get("fit_s") or 0.0 for e in entries]
         if values and seconds:
             face = "none" if line[0] == "oracle" else artist.colour(line)
-            style = {"color": artist.colour(line), "marker": artist.looks[line[1]].marker, "markersize": 8}
+            style = {
+                "color": artist.colour(line),
+                "marker": artist.looks[line[1]].marker,
+                "markersize": 8,
+            }
             x, y = max(float(np.mean(seconds)), 0.01), float(np.mean(list(values.values())))
-            axes.plot([x], [y], gid=artist.tag(line[1]), markerfacecolor=face, linestyle="none", **style)
+            axes.plot(
+                [x], [y], gid=artist.tag(line[1]), markerfacecolor=face, linestyle="none", **style
+            )
     plain_log(axes)
     axes.grid(axis="x", linewidth=0.6)
-    axes.set(xlabel="seconds of one fit", ylabel=f"mAP (%){', average over rates' if column.level == 'avg' else ''}")
+    axes.set(
+        xlabel="seconds of one fit",
+        ylabel=f"mAP (%){', average over rates' if column.level == 'avg' else ''}",
+    )
     artist.legend(axes, group.lines)
     return figure
 
 
-# ---- all of them --------------------------------------------------------------------------------------------------
+# ---- all of them ---------------------------------------------------------------------------------
 
 
-def draw_all(groups: list[Group], significance: Significance, looks: dict[str, Look], folder: Path) -> list[Drawing]:
+def draw_all(
+    groups: list[Group], significance: Significance, looks: dict[str, Look], folder: Path
+) -> list[Drawing]:
     """Writes every figure to `folder` as SVG and PDF and returns the SVGs."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
     for index, group in enumerate(groups):
         if group.usable():
             level = "avg" if len(group.levels) > 1 else group.levels[0]
-            jobs.append((group, significance.cell(index, group.lines[0][0], level, group.headline), looks, folder))
-    ranks = [(family, significance.ranks(family, "last")) for family in dict.fromkeys(group.family for group in groups)]
+            jobs.append(
+                (
+                    group,
+                    significance.cell(index, group.lines[0][0], level, group.headline),
+                    looks,
+                    folder,
+                )
+            )
+    ranks = [
+        (family, significance.ranks(family, "last"))
+        for family in dict.fromkeys(group.family for group in groups)
+    ]
     parallel = joblib.Parallel(n_jobs=-1 if len(jobs) >= PARALLEL_FROM else 1)
     drawn = parallel(joblib.delayed(_draw_group)(*job) for job in jobs)
-    drawn.append([_draw_ranks(family, found, looks, folder) for family, found in ranks if found is not None])
+    drawn.append(
+        [_draw_ranks(family, found, looks, folder) for family, found in ranks if found is not None]
+    )
     return [drawing for drawings in drawn for drawing in drawings]
 
 
-def _draw_group(group: Group, comparison: Comparison | None, looks: dict[str, Look], folder: Path) -> list[Drawing]:
+def _draw_group(
+    group: Group, comparison: Comparison | None, looks: dict[str, Look], folder: Path
+) -> list[Drawing]:
     drawings = []
     with sns.axes_style("ticks"), matplotlib.rc_context(STYLE):
         for kind, (caption, draw) in _kinds(group, comparison).items():
             name = f"{kind}_{group.name}"
-            drawings.append(Drawing(name, caption, save(draw(Artist(looks)), folder / name), group.family, group.name))
+            drawings.append(
+                Drawing(
+                    name,
+                    caption,
+                    save(draw(Artist(looks)), folder / name),
+                    group.family,
+                    group.name,
+                )
+            )
     return drawings
 
 
@@ -191,7 +266,9 @@ def _draw_ranks(family: str, ranks: Ranks, looks: dict[str, Look], folder: Path)
     return Drawing(f"ranks_{family}", caption, svg, family, "")
 
 
-def _kinds(group: Group, comparison: Comparison | None) -> dict[str, tuple[str, Callable[[Artist], Figure]]]:
+def _kinds(
+    group: Group, comparison: Comparison | None
+) -> dict[str, tuple[str, Callable[[Artist], Figure]]]:
     """The figures that make sense for a group: {kind: (caption, function of an artist)}."""
     kinds: dict[str, tuple[str, Callable[[Artist], Figure]]] = {}
     if len(group.levels) > 1:
@@ -200,8 +277,14 @@ def _kinds(group: Group, comparison: Comparison | None) -> dict[str, tuple[str, 
     if group.family == "long_tail":
         kinds["groups"] = ("Head, medium and tail; dots: seeds", lambda artist: bars(group, artist))
     if any("unseen" in entry.record["metrics"] for entry in group.usable()):
-        kinds["unseen"] = ("Unseen against seen classes, one mark per seed", lambda artist: seen_unseen(group, artist))
-    kinds["classes"] = ("AP of each class against its known positives", lambda artist: class_precision(group, artist))
+        kinds["unseen"] = (
+            "Unseen against seen classes, one mark per seed",
+            lambda artist: seen_unseen(group, artist),
+        )
+    kinds["classes"] = (
+        "AP of each class against its known positives",
+        lambda artist: class_precision(group, artist),
+    )
     if comparison is not None and len(comparison.methods) > 1:
         caption = "Differences in points, row minus column; coloured: significant (Holm, 5 %)"
         kinds["differences"] = (caption, lambda artist: matrix(comparison, artist))

@@ -1,4 +1,5 @@
-"""A table, and its LaTeX, Markdown and CSV: one text per row, so that a page can drop rows and keep the format."""
+"""A table, and its LaTeX, Markdown and CSV: one text per row, so that a page can drop rows and keep
+the format."""
 
 import csv
 import io
@@ -18,7 +19,8 @@ BLOCKS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """`text` and `sd` as printed. A cell without text is a hole and says why. `marks` qualify a number."""
+    """`text` and `sd` as printed. A cell without text is a hole and says why. `marks` qualify a
+    number."""
 
     text: str = ""
     sd: str = ""
@@ -32,7 +34,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """`block` is a selection, "published" or "" (a line about the table, e.g. the detectable difference)."""
+    """`block` is a selection, "published" or "" (a line about the table, e.g. the detectable
+    difference)."""
 
     label: str
     block: str
@@ -43,7 +46,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` are (upper header or "", header) pairs; `place` is the part of the page that shows the table."""
+    """`columns` are (upper header or "", header) pairs; `place` is the part of the page that shows
+    the table."""
 
     name: str
     title: str
@@ -53,7 +57,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-# ---- LaTeX --------------------------------------------------------------------------------------------------------
+# ---- LaTeX ---------------------------------------------------------------------------------------
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -89,7 +93,8 @@ _LATEX = {
 
 
 def latex_text(text: str) -> str:
-    """Any text as LaTeX that every engine compiles: letters it cannot set appear as their code points, [U+05D0]."""
+    """Any text as LaTeX that every engine compiles: letters it cannot set appear as their code
+    points, [U+05D0]."""
     pieces = []
     for c in plain_text(text):
         if c in _LATEX:
@@ -98,7 +103,11 @@ def latex_text(text: str) -> str:
             pieces.append(c)
         else:
             base = unicodedata.normalize("NFKD", c)
-            accented = len(base) == 2 and base[0].isascii() and base[1] in "\u0300\u0301\u0302\u0303\u0308\u0327"
+            accented = (
+                len(base) == 2
+                and base[0].isascii()
+                and base[1] in "\u0300\u0301\u0302\u0303\u0308\u0327"
+            )
             pieces.append(c if accented else f"{{[}}U+{ord(c):04X}{{]}}")
     return "".join(pieces)
 
@@ -111,13 +120,16 @@ def plain_text(text: str) -> str:
 
 
 def latex_parts(table: Table) -> tuple[str, list[str], str]:
-    """Head, one text per row and foot of a booktabs table for `\\input`; it needs \\usepackage{booktabs}."""
+    """Head, one text per row and foot of a booktabs table for `\\input`; it needs
+    \\usepackage{booktabs}."""
     width = len(table.columns)
-    # Both columns of a two-column paper for many columns; in a one-column paper table* is an ordinary table.
+    # Both columns of a two-column paper for many columns; in a one-column paper table* is an
+    # ordinary table.
     environment, size = ("table*", "scriptsize") if width > 6 else ("table", "footnotesize")
     upper = _spans([top for top, _ in table.columns])
     lines = [
-        f"% {latex_text(table.title)}. Needs \\usepackage{{booktabs}}; use with \\input{{{table.name}.tex}}",
+        f"% {latex_text(table.title)}. Needs \\usepackage{{booktabs}}; use with "
+        f"\\input{{{table.name}.tex}}",
         rf"\begin{{{environment}}}[t]",
         rf"\centering\{size}\setlength{{\tabcolsep}}{{3pt}}",
         rf"\caption{{{latex_text(table.title)}}}",
@@ -150,7 +162,11 @@ def _latex_row(row: Row) -> str:
             text += rf"{{\tiny$\pm${latex_text(cell.sd)}}}"
         cells.append(text)
     mark = r"$^\dagger$" if "second hand" in row.note else ""
-    label = row.label if len(row.label) <= LONGEST_LATEX_LABEL else row.label[: LONGEST_LATEX_LABEL - 1] + "…"
+    label = (
+        row.label
+        if len(row.label) <= LONGEST_LATEX_LABEL
+        else row.label[: LONGEST_LATEX_LABEL - 1] + "…"
+    )
     return " & ".join([latex_text(label) + mark, *cells]) + r" \\"
 
 
@@ -168,7 +184,9 @@ def _spans(labels: list[str]) -> list[tuple[str, int, int]]:
 def latex_block(block: str, width: int) -> str:
     """The line that opens a block of rows."""
     title = BLOCKS.get(block, block)
-    line = rf"\multicolumn{{{width + 1}}}{{l}}{{\textit{{{latex_text(title)}}}}} \\" if title else ""
+    line = (
+        rf"\multicolumn{{{width + 1}}}{{l}}{{\textit{{{latex_text(title)}}}}} \\" if title else ""
+    )
     return "\\midrule" + ("\n" + line if line else "")
 
 
@@ -180,7 +198,7 @@ def short_hole(reason: str) -> str:
     return "–"
 
 
-# ---- Markdown and CSV ---------------------------------------------------------------------------------------------
+# ---- Markdown and CSV ----------------------------------------------------------------------------
 
 
 def markdown_text(text: str) -> str:
@@ -210,21 +228,27 @@ def markdown_parts(table: Table) -> tuple[str, list[str], str]:
 
 
 def csv_parts(table: Table) -> tuple[str, list[str], str]:
-    """Head, one text per row and an empty foot; each column as value and standard deviation, exact where known."""
+    """Head, one text per row and an empty foot; each column as value and standard deviation, exact
+    where known."""
     labels = [" ".join(filter(None, pair)) for pair in table.columns]
     head = ["method", "kind", *(text for label in labels for text in (label, f"{label} sd"))]
     rows = []
     for row in table.rows:
         values = [row.label, row.block]
         for cell in row.cells:
-            values += [f"{cell.exact:.4f}" if cell.exact is not None else cell.text or cell.hole, cell.sd]
+            values += [
+                f"{cell.exact:.4f}" if cell.exact is not None else cell.text or cell.hole,
+                cell.sd,
+            ]
         rows.append(_csv_line(values))
     return _csv_line(head), rows, ""
 
 
 def _csv_line(values: list[str]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow([_no_formula(plain_text(value)) for value in values])
+    csv.writer(buffer, lineterminator="").writerow(
+        [_no_formula(plain_text(value)) for value in values]
+    )
     return buffer.getvalue()
 
 

@@ -1,4 +1,5 @@
-"""The report: tables, figures and one self-contained HTML page, made from whatever records exist."""
+"""The report: tables, figures and one self-contained HTML page, made from whatever records
+exist."""
 
 import re
 from pathlib import Path
@@ -18,10 +19,14 @@ TEMPLATES = Path(__file__).with_name("templates")
 FORMS = ("tex", "md", "csv")
 
 
-def build(outs: list[Path], plan: list[dict[str, Any]] | None = None, tables_only: bool = False) -> Path:
-    """Writes `tables/`, `figures/` and `report.html` into the first of `outs` and returns the page (or `tables/`).
+def build(
+    outs: list[Path], plan: list[dict[str, Any]] | None = None, tables_only: bool = False
+) -> Path:
+    """Writes `tables/`, `figures/` and `report.html` into the first of `outs` and returns the page
+    (or `tables/`).
 
-    `plan` rows {"id", "spec", "state", "reason"} say what is missing and why; without them only records speak.
+    `plan` rows {"id", "spec", "state", "reason"} say what is missing and why; without them only
+    records speak.
     """
     outs = [Path(out) for out in outs]
     entries = collect(outs, plan)
@@ -39,7 +44,10 @@ def build(outs: list[Path], plan: list[dict[str, Any]] | None = None, tables_onl
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("report.html").render(
         sentences=summary(entries, groups, significance) if entries else [],
-        families=[(family, tables.family_title(family)) for family in dict.fromkeys(g.family for g in groups)],
+        families=[
+            (family, tables.family_title(family))
+            for family in dict.fromkeys(g.family for g in groups)
+        ],
         groups=groups,
         general=tables.GENERAL,
         datasets=sorted({group.dataset for group in groups}),

@@ -1,4 +1,5 @@
-"""Published numbers from `published.csv`: never merged with measured ones, always with their source and certainty."""
+"""Published numbers from `published.csv`: never merged with measured ones, always with their source
+and certainty."""
 
 import csv
 import functools
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("published.csv")
-SECOND_HAND = "verified-secondary"  # read on an aggregator, in an issue or quoted by others; printed with a mark
+# read on an aggregator, in an issue or quoted by others; printed with a mark
+SECOND_HAND = "verified-secondary"
 
 
 @dataclass(frozen=True)
 class Published:
-    """One line of a paper's table: `values[column, metric]`, column as in our tables ("0.1", "avg", "zsl", "all")."""
+    """One line of a paper's table: `values[column, metric]`, column as in our tables ("0.1", "avg",
+    "zsl", "all")."""
 
     method: str
     ours: str  # name of our method that re-implements it, or ""
@@ -26,16 +29,21 @@ class Published:
 
     @property
     def label(self) -> str:
-        where = ", ".join(filter(None, [self.backbone, self.input_size and f"{self.input_size} px"]))
+        where = ", ".join(
+            filter(None, [self.backbone, self.input_size and f"{self.input_size} px"])
+        )
         return f"{self.method} [{where}]" if where else self.method
 
 
 def published(family: str, dataset: str) -> list[Published]:
-    """Lines of papers for a setting family and data set; certainty other than `verified` is marked, none is guessed."""
+    """Lines of papers for a setting family and data set; certainty other than `verified` is marked,
+    none is guessed."""
     lines: dict[tuple, list[dict[str, str]]] = defaultdict(list)
     for row in _rows():
         if (row["family"], row["dataset"]) == (family, dataset):
-            lines[tuple(row[k] for k in ("method", "ours", "backbone", "input_size", "paper"))].append(row)
+            lines[
+                tuple(row[k] for k in ("method", "ours", "backbone", "input_size", "paper"))
+            ].append(row)
     return [
         Published(
             *key,
@@ -54,6 +62,7 @@ def _rows() -> list[dict[str, Any]]:
 
 
 def same_backbone(published_backbone: str, encoder_name: str) -> bool:
-    """Whether "CLIP ViT-B/16" and "ViT-B-16" are the same encoder. An ImageNet backbone never is one of ours."""
+    """Whether "CLIP ViT-B/16" and "ViT-B-16" are the same encoder. An ImageNet backbone never is
+    one of ours."""
     plain = published_backbone.replace("CLIP", "").replace("/", "-").strip()
     return plain.lower() == encoder_name.lower()

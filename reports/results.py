@@ -1,7 +1,8 @@
 """Records of one or several result folders, arranged as they are compared.
 
-A *group* is what one table shows: setting family, data set, encoder and protocol. Its *levels* are the swept label
-rates (a single `None` where nothing is swept), its *lines* are methods under one selection of the epoch.
+A *group* is what one table shows: setting family, data set, encoder and protocol. Its *levels* are
+the swept label rates (a single `None` where nothing is swept), its *lines* are methods under one
+selection of the epoch.
 """
 
 from collections import defaultdict
@@ -14,14 +15,20 @@ import numpy as np
 from benchmark.store import Record, Store
 
 SWEPT = "known"  # the setting parameter whose values become columns
-FAMILIES_WITH_VIEWS = ("zero_shot", "long_tail")  # their columns are views, so a swept rate makes several tables
-SELECTIONS = {"last": "last epoch", "val": "epoch chosen on val", "oracle": "epoch chosen on test (oracle)"}
+# their columns are views, so a swept rate makes several tables
+FAMILIES_WITH_VIEWS = ("zero_shot", "long_tail")
+SELECTIONS = {
+    "last": "last epoch",
+    "val": "epoch chosen on val",
+    "oracle": "epoch chosen on test (oracle)",
+}
 LONGEST_LABEL = 60
 
 
 @dataclass
 class Entry:
-    """One planned or recorded run. `state`: done, stale (done, but by older code), failed, todo or n/a."""
+    """One planned or recorded run. `state`: done, stale (done, but by older code), failed, todo or
+    n/a."""
 
     id: str
     spec: dict[str, Any]
@@ -38,10 +45,13 @@ class Entry:
 
     def average_precision(self) -> np.ndarray:
         """(C,) percent, nan where a class has no positive test image."""
-        return np.array([np.nan if v is None else v for v in self.record["per_class"].get("AP", [])], float)
+        return np.array(
+            [np.nan if v is None else v for v in self.record["per_class"].get("AP", [])], float
+        )
 
     def value(self, slice_name: str, metric: str = "mAP") -> float:
-        """A metric of a view, or the mAP of a class group; nan where the record does not have it."""
+        """A metric of a view, or the mAP of a class group; nan where the record does not have
+        it."""
         views, groups = self.record["metrics"], self.record["task"].get("groups", {})
         if slice_name in views:
             found = views[slice_name].get(metric)
@@ -55,18 +65,24 @@ class Entry:
 
 @dataclass
 class Group:
-    """One table's worth of runs. `runs[line, level][seed]` is an entry; a line is (selection, method label)."""
+    """One table's worth of runs. `runs[line, level][seed]` is an entry; a line is (selection,
+    method label)."""
 
     family: str
     dataset: str
     encoder: str
-    protocol: str  # parameters that tell this group from others of the same family, data set and encoder, or ""
+    # parameters that tell this group from others of the same family, data set and encoder, or ""
+    protocol: str
     setting: dict[str, Any]
-    runs: dict[tuple[tuple[str, str], Any], dict[int, Entry]] = field(default_factory=lambda: defaultdict(dict))
+    runs: dict[tuple[tuple[str, str], Any], dict[int, Entry]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
 
     @property
     def name(self) -> str:
-        return slug(" ".join(filter(None, [self.family, self.dataset, self.encoder, self.protocol])))
+        return slug(
+            " ".join(filter(None, [self.family, self.dataset, self.encoder, self.protocol]))
+        )
 
     @property
     def title(self) -> str:
@@ -81,7 +97,10 @@ class Group:
         """(selection, method), honest selections before the oracle."""
         order = list(SELECTIONS)
         found = {line for line, _ in self.runs}
-        return sorted(found, key=lambda line: (order.index(line[0]) if line[0] in order else len(order), line[1]))
+        return sorted(
+            found,
+            key=lambda line: (order.index(line[0]) if line[0] in order else len(order), line[1]),
+        )
 
     def entries(self, line: tuple[str, str], level: Any) -> dict[int, Entry]:
         return self.runs.get((line, level), {})
@@ -95,11 +114,14 @@ class Group:
     @property
     def headline(self) -> str:
         """Name of the first view."""
-        return next((next(iter(e.record["metrics"])) for e in self.usable() if e.record["metrics"]), "all")
+        return next(
+            (next(iter(e.record["metrics"])) for e in self.usable() if e.record["metrics"]), "all"
+        )
 
 
 def collect(outs: list[Path], plan: list[dict] | None = None) -> list[Entry]:
-    """Every run that the folders or the plan know, each id once; a done record wins over a failed one."""
+    """Every run that the folders or the plan know, each id once; a done record wins over a failed
+    one."""
     entries: dict[str, Entry] = {}
     for out in outs:
         store = Store(out)
@@ -107,7 +129,13 @@ def collect(outs: list[Path], plan: list[dict] | None = None) -> list[Entry]:
             done = record["status"] == "done"
             known = entries.get(record["id"])
             if known is None or (done and not known.usable):
-                entry = Entry(record["id"], record["spec"], "done" if done else "failed", record=record, store=store)
+                entry = Entry(
+                    record["id"],
+                    record["spec"],
+                    "done" if done else "failed",
+                    record=record,
+                    store=store,
+                )
                 entry.reason = "" if done else failure(record)
                 entry.has_scores = done and _has_scores(store, record)
                 entries[record["id"]] = entry
@@ -116,7 +144,10 @@ def collect(outs: list[Path], plan: list[dict] | None = None) -> list[Entry]:
         if entry is None:
             entries[row["id"]] = Entry(row["id"], row["spec"], row["state"], row.get("reason", ""))
         elif row["state"] == "stale" and entry.usable:
-            entry.state, entry.reason = "stale", "the code has changed since; run again with --fresh stale"
+            entry.state, entry.reason = (
+                "stale",
+                "the code has changed since; run again with --fresh stale",
+            )
     result = sorted(entries.values(), key=lambda e: e.id)
     label_methods(result)
     return result
@@ -130,14 +161,18 @@ def _has_scores(store: Store, record: Record) -> bool:
 def failure(record: Record) -> str:
     """ "failed: ValueError: …" in one line."""
     error = record["error"]
-    text = ": ".join(str(part) for part in (record["status"], error.get("type"), error.get("message")) if part)
+    text = ": ".join(
+        str(part) for part in (record["status"], error.get("type"), error.get("message")) if part
+    )
     return " ".join(text.split())
 
 
 def label_methods(entries: list[Entry]) -> None:
-    """Labels a method by its name and the parameters in which its runs differ: `coop(context_length=4)`.
+    """Labels a method by its name and the parameters in which its runs differ:
+    `coop(context_length=4)`.
 
-    A preset that goes with the encoder, setting and data set (the plan chooses one) makes no difference to be shown.
+    A preset that goes with the encoder, setting and data set (the plan chooses one) makes no
+    difference to be shown.
     """
     by_name = defaultdict(list)
     for entry in entries:
@@ -152,7 +187,9 @@ def label_methods(entries: list[Entry]) -> None:
         values = defaultdict(lambda: defaultdict(set))  # preset -> parameter -> values
         for entry in members:
             for parameter, value in entry.spec["method"].items():
-                values["" if mixed else entry.spec["method"].get("preset", "")][parameter].add(repr(value))
+                values["" if mixed else entry.spec["method"].get("preset", "")][parameter].add(
+                    repr(value)
+                )
         for entry in members:
             spread = values["" if mixed else entry.spec["method"].get("preset", "")]
             shown = [f"{k}={v}" for k, v in entry.spec["method"].items() if len(spread[k]) > 1]
@@ -190,14 +227,19 @@ def encoder_label(encoder: dict[str, Any]) -> str:
 
 def arrange(entries: list[Entry]) -> list[Group]:
     """Entries by family, data set, encoder and protocol, in a stable order."""
-    variants = defaultdict(lambda: defaultdict(set))  # (family, data set, encoder) -> parameter -> values
+    # (family, data set, encoder) -> parameter -> values
+    variants = defaultdict(lambda: defaultdict(set))
     keyed = []
     for entry in entries:
         setting = entry.spec["setting"]
         level = setting.get(SWEPT) if setting["name"] not in FAMILIES_WITH_VIEWS else None
         in_the_key = {"name", "dataset", *([SWEPT] if level is not None else [])}
         rest = {k: v for k, v in setting.items() if k not in in_the_key}
-        family = (setting["name"], str(setting.get("dataset", "")), encoder_label(entry.spec["encoder"]))
+        family = (
+            setting["name"],
+            str(setting.get("dataset", "")),
+            encoder_label(entry.spec["encoder"]),
+        )
         for parameter, value in rest.items():
             variants[family][parameter].add(repr(value))
         keyed.append((entry, family, rest, level))
@@ -209,14 +251,19 @@ def arrange(entries: list[Entry]) -> list[Group]:
         group = groups.setdefault(key, Group(*family, protocol, entry.spec["setting"]))
         group.runs[(entry.spec["selection"], entry.method), level][entry.spec["seed"]] = entry
     order = {"partial": 0, "zero_shot": 1, "long_tail": 2}
-    return [groups[key] for key in sorted(groups, key=lambda k: (order.get(k[0], 9), k[0], k[1], k[2], k[3]))]
+    return [
+        groups[key]
+        for key in sorted(groups, key=lambda k: (order.get(k[0], 9), k[0], k[1], k[2], k[3]))
+    ]
 
 
 def _protocol(differing: dict[str, Any]) -> str:
     """A preset's name stands for the parameters that it fixes."""
     if differing.get("preset"):
         kept = {k: v for k, v in differing.items() if k == SWEPT}
-        return ", ".join([f"{differing['preset']} protocol", *(f"{k}={v}" for k, v in kept.items())])
+        return ", ".join(
+            [f"{differing['preset']} protocol", *(f"{k}={v}" for k, v in kept.items())]
+        )
     text = ", ".join(f"{k}={v}" for k, v in differing.items() if v != "")
     return text if len(text) <= 2 * LONGEST_LABEL else text[: 2 * LONGEST_LABEL] + "…"
 

@@ -1,4 +1,5 @@
-"""Who differs from whom: bootstrap of every run on shared resamples (kept in `cache/`), comparison of every cell."""
+"""Who differs from whom: bootstrap of every run on shared resamples (kept in `cache/`), comparison
+of every cell."""
 
 import functools
 import hashlib
@@ -10,7 +11,14 @@ from typing import Any
 import joblib
 import numpy as np
 
-from benchmark.statistics import Comparison, Ranks, average_ranks, bootstrap_average_precision, compare, resample_counts
+from benchmark.statistics import (
+    Comparison,
+    Ranks,
+    average_ranks,
+    bootstrap_average_precision,
+    compare,
+    resample_counts,
+)
 from benchmark.store import Store
 from reports.results import Entry, Group
 
@@ -21,7 +29,8 @@ PARALLEL_ABOVE = 5e8  # cells × resamples in all, above which worker processes 
 
 
 class Significance:
-    """Bootstrap samples of runs and the comparisons made from them; `cache` keeps samples between reports."""
+    """Bootstrap samples of runs and the comparisons made from them; `cache` keeps samples between
+    reports."""
 
     def __init__(self, cache: Path):
         self.cache = cache
@@ -32,13 +41,18 @@ class Significance:
         return _task(entry.store, entry.record["task"]["fingerprint"])
 
     def prepare(self, groups: list[Group]) -> None:
-        """Names the groups that `cell` will be asked about, and computes what the cache lacks on all cores."""
+        """Names the groups that `cell` will be asked about, and computes what the cache lacks on
+        all cores."""
         self.groups = groups
-        missing = [e for g in groups for e in g.usable() if e.has_scores and not self._path(e).is_file()]
+        missing = [
+            e for g in groups for e in g.usable() if e.has_scores and not self._path(e).is_file()
+        ]
         if sum(self.task(e)["targets"].size for e in missing) * MOST < PARALLEL_ABOVE:
             return
         jobs = joblib.Parallel(n_jobs=-1)
-        arguments = [(e.store, e.record["task"]["fingerprint"], e.id, self._path(e)) for e in missing]
+        arguments = [
+            (e.store, e.record["task"]["fingerprint"], e.id, self._path(e)) for e in missing
+        ]
         jobs(joblib.delayed(_compute_all)(arguments[start::SHARES]) for start in range(SHARES))
 
     def samples(self, entry: Entry) -> dict[str, np.ndarray]:
@@ -57,14 +71,20 @@ class Significance:
     def _path(self, entry: Entry) -> Path:
         """Samples of a run; another name when its scores or the way of sampling have changed."""
         state = (entry.store.folder(entry.id) / "scores.npy").stat()
-        made_from = f"{state.st_mtime_ns} {state.st_size} {entry.record['task']['fingerprint']} {MOST} {FEWEST} {WORK}"
+        made_from = (
+            f"{state.st_mtime_ns} {state.st_size} {entry.record['task']['fingerprint']} "
+            f"{MOST} {FEWEST} {WORK}"
+        )
         return self.cache / f"{entry.id}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}.npz"
 
-    # ---- comparisons ----------------------------------------------------------------------------------------------
+    # ---- comparisons -----------------------------------------------------------------------------
 
     @functools.cache  # noqa: B019 (one object per report)
-    def cell(self, group_index: int, selection: str, level: Any, slice_name: str) -> Comparison | None:
-        """Methods of one selection at one level (or averaged over all levels: "avg"), None below one method."""
+    def cell(
+        self, group_index: int, selection: str, level: Any, slice_name: str
+    ) -> Comparison | None:
+        """Methods of one selection at one level (or averaged over all levels: "avg"), None below
+        one method."""
         group = self.groups[group_index]
         values, samples = {}, {}
         for line in group.lines:
@@ -72,13 +92,21 @@ class Significance:
                 continue
             levels = group.levels if level == "avg" else [level]
             per_level = [
-                {s: e for s, e in group.done(line, v).items() if e.has_scores and math.isfinite(e.value(slice_name))}
+                {
+                    s: e
+                    for s, e in group.done(line, v).items()
+                    if e.has_scores and math.isfinite(e.value(slice_name))
+                }
                 for v in levels
             ]
             seeds = set.intersection(*map(set, per_level)) if per_level else set()
             if seeds:
-                values[line[1]] = {s: float(np.mean([p[s].value(slice_name) for p in per_level])) for s in seeds}
-                samples[line[1]] = {s: self._average([p[s] for p in per_level], slice_name) for s in seeds}
+                values[line[1]] = {
+                    s: float(np.mean([p[s].value(slice_name) for p in per_level])) for s in seeds
+                }
+                samples[line[1]] = {
+                    s: self._average([p[s] for p in per_level], slice_name) for s in seeds
+                }
         return compare(values, samples) if values else None
 
     def _average(self, entries: list[Entry], slice_name: str) -> np.ndarray:
@@ -111,7 +139,8 @@ def _compute_all(arguments: list[tuple[Store, str, str, Path]]) -> None:
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
             np.savez(file, **samples)
-        os.replace(temporary, path)  # not the store's way: what a power cut takes from a cache is computed again
+        # not the store's way: what a power cut takes from a cache is computed again
+        os.replace(temporary, path)
 
 
 @functools.lru_cache(maxsize=32)
@@ -140,7 +169,9 @@ def bootstrap(task: dict[str, np.ndarray], scores: np.ndarray) -> dict[str, np.n
         rows, columns = task[f"view_rows/{name}"], task[f"view_columns/{name}"]
         chosen = everything[:, columns]
         if not rows.all():
-            chosen = bootstrap_average_precision(targets[rows][:, columns], scores[rows][:, columns], counts[rows])
+            chosen = bootstrap_average_precision(
+                targets[rows][:, columns], scores[rows][:, columns], counts[rows]
+            )
         result[str(name)] = _class_mean(chosen)
     return result
 

@@ -1,7 +1,8 @@
-"""How methods look in every figure, axes that need no layout, and SVG and PDF with the same bytes for the same records.
+"""How methods look in every figure, axes that need no layout, and SVG and PDF with the same bytes
+for the same records.
 
-Every shape that belongs to a method has the gid `method-<k>-…` (k = place in the palette), and `…-run-<id>` when it is
-one run, so that the page can hide a method and open a run.
+Every shape that belongs to a method has the gid `method-<k>-…` (k = place in the palette), and
+`…-run-<id>` when it is one run, so that the page can hide a method and open a run.
 """
 
 import io
@@ -18,7 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-INK, RULE = "#333333", "#d9d9d9"  # the page replaces both by its own, so figures follow light and dark
+# the page replaces both by its own, so figures follow light and dark
+INK, RULE = "#333333", "#d9d9d9"
 ORACLE = "#aa3377"
 FIXED = {  # Okabe and Ito's palette, distinguishable with colour-blind eyes
     "dualcoop": "#0072b2",
@@ -62,7 +64,8 @@ class Look:
 
 
 def palette(labels: list[str]) -> dict[str, Look]:
-    """A look for every method label: known methods keep their colour, variants and newcomers take the next free one."""
+    """A look for every method label: known methods keep their colour, variants and newcomers take
+    the next free one."""
     free = itertools.cycle(OTHERS)
     looks, taken = {}, set()
     for index, label in enumerate(sorted(labels)):
@@ -91,14 +94,31 @@ class Artist:
     def legend(self, axes: Axes, lines: list[tuple[str, str]]) -> None:
         """A legend below the axes whose entries are tagged as well."""
         handles = [
-            plt.Line2D([], [], color=self.colour(line), marker=self.looks[line[1]].marker, markersize=4, **dash(line))
+            plt.Line2D(
+                [],
+                [],
+                color=self.colour(line),
+                marker=self.looks[line[1]].marker,
+                markersize=4,
+                **dash(line),
+            )
             for line in lines
         ]
         labels = [literal(text) for text in _labels(lines)]
-        options = {"loc": "upper left", "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.2, "handlelength": 2.2}
+        options = {
+            "loc": "upper left",
+            "borderaxespad": 0,
+            "borderpad": 0,
+            "columnspacing": 1.2,
+            "handlelength": 2.2,
+        }
         drop = -0.5 / (axes.get_position().height * axes.figure.get_figheight())
-        legend = axes.legend(handles, labels, ncols=_legend_columns(lines), bbox_to_anchor=(0, drop), **options)
-        for line, handle, text in zip(lines, legend.legend_handles, legend.get_texts(), strict=True):
+        legend = axes.legend(
+            handles, labels, ncols=_legend_columns(lines), bbox_to_anchor=(0, drop), **options
+        )
+        for line, handle, text in zip(
+            lines, legend.legend_handles, legend.get_texts(), strict=True
+        ):
             handle.set_gid(self.tag(line[1]))
             text.set_gid(self.tag(line[1]))
 
@@ -130,7 +150,8 @@ def canvas(lines: list[tuple[str, str]]) -> tuple[Figure, Axes]:
 
 
 def axes_of(height: float, left: float, below: float) -> tuple[Figure, Axes]:
-    """Axes `height` inches high. Fixed margins: laying out text automatically takes longer than drawing it."""
+    """Axes `height` inches high. Fixed margins: laying out text automatically takes longer than
+    drawing it."""
     total = height + below + 0.1
     figure = plt.figure(figsize=(WIDE, total))
     axes = figure.add_axes((left / WIDE, below / total, (WIDE - left - 0.1) / WIDE, height / total))
@@ -141,7 +162,8 @@ def axes_of(height: float, left: float, below: float) -> tuple[Figure, Axes]:
 
 
 def plain_log(axes: Axes, zero: bool = False) -> None:
-    """A logarithmic x axis with plain numbers (1, 10, 100), linear below 1 where zeros must be shown."""
+    """A logarithmic x axis with plain numbers (1, 10, 100), linear below 1 where zeros must be
+    shown."""
     if zero:
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(left=-0.1)
@@ -150,20 +172,23 @@ def plain_log(axes: Axes, zero: bool = False) -> None:
     low, high = axes.get_xlim()
     steps = (1,) if high > 300 * max(low, 0.01) else (1, 2, 5)
     ticks = [m * 10.0**e for e in range(-3, 8) for m in steps]
-    axes.set_xticks([*([0] if zero else []), *(t for t in ticks if low <= t <= high and (t >= 1 or not zero))])
+    axes.set_xticks(
+        [*([0] if zero else []), *(t for t in ticks if low <= t <= high and (t >= 1 or not zero))]
+    )
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, path: Path) -> str:
-    """Writes path.svg and path.pdf without dates and returns the SVG. The PDF, whose fonts take most of the time, is
-    only written when the figure has changed."""
+    """Writes path.svg and path.pdf without dates and returns the SVG. The PDF, whose fonts take
+    most of the time, is only written when the figure has changed."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg, target = buffer.getvalue(), Path(f"{path}.svg")
     pdf = Path(f"{path}.pdf")
     if not (pdf.is_file() and target.is_file() and target.read_text(encoding="utf-8") == svg):
-        target.unlink(missing_ok=True)  # so that an SVG always has its PDF, also when this is interrupted
+        # so that an SVG always has its PDF, also when this is interrupted
+        target.unlink(missing_ok=True)
         figure.savefig(pdf, metadata={"CreationDate": None})
         target.write_text(svg, encoding="utf-8")
     plt.close(figure)
@@ -171,7 +196,8 @@ def save(figure: Figure, path: Path) -> str:
 
 
 def inline(svg: str) -> str:
-    """An SVG for an HTML page: no namespaces or addresses, the page's ink, tags as classes and data attributes."""
+    """An SVG for an HTML page: no namespaces or addresses, the page's ink, tags as classes and data
+    attributes."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
     body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body)
@@ -180,7 +206,15 @@ def inline(svg: str) -> str:
     body = re.sub(r'id="method-(\d+)-\d+-and-(\d+)"', r'class="m m\1 m\2"', body)
     body = re.sub(r'id="method-(\d+)-\d+-run-(\w+)"', r'class="m m\1 run" data-run="\2"', body)
     body = re.sub(r'id="method-(\d+)-\d+"', r'class="m m\1"', body)
-    body = re.sub(r' id="(figure|axes|patch|line2d|matplotlib\.axis|text|legend|xtick|ytick|Fill)\w*"', "", body)
-    body = body.replace(INK, "currentColor").replace(RULE, "var(--rule)").replace(ORACLE, "var(--oracle)")
+    body = re.sub(
+        r' id="(figure|axes|patch|line2d|matplotlib\.axis|text|legend|xtick|ytick|Fill)\w*"',
+        "",
+        body,
+    )
+    body = (
+        body.replace(INK, "currentColor")
+        .replace(RULE, "var(--rule)")
+        .replace(ORACLE, "var(--oracle)")
+    )
     body = re.sub(r"font-family: [^;\"]*;?", "", body)
     return re.sub(r">\s+<", "><", body)

@@ -1,4 +1,5 @@
-"""Tables in the layouts of the papers: methods × label rates, ZSL and GZSL, total/head/medium/tail."""
+"""Tables in the layouts of the papers: methods × label rates, ZSL and GZSL,
+total/head/medium/tail."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +13,21 @@ from reports.published import Published, published
 from reports.results import SWEPT, Entry, Group
 from reports.significance import Significance
 
-FAMILY_TITLES = {"partial": "Partial labels", "zero_shot": "Zero-shot classes", "long_tail": "Long tail"}
+FAMILY_TITLES = {
+    "partial": "Partial labels",
+    "zero_shot": "Zero-shot classes",
+    "long_tail": "Long tail",
+}
 GENERAL = {  # footnotes that say how to read any table
-    "bold": "Bold: not significantly below the best of its block (paired bootstrap over test images and seeds, Holm, "
+    "bold": "Bold: not significantly below the best of its block (paired bootstrap over test "
+    "images and seeds, Holm, "
     "5 %); underlined: second.",
-    "detectable": "Detectable difference: what two methods must differ by to be told apart four times in five.",
-    "oracle": "Oracle: the epoch was chosen on the test labels, as the official repositories do; not ranked.",
-    "published": "Published numbers are from papers under their own protocols; † second hand. Averages are recomputed.",
+    "detectable": "Detectable difference: what two methods must differ by to be told apart four "
+    "times in five.",
+    "oracle": "Oracle: the epoch was chosen on the test labels, as the official repositories do; "
+    "not ranked.",
+    "published": "Published numbers are from papers under their own protocols; † second hand. "
+    "Averages are recomputed.",
 }
 
 
@@ -42,7 +51,9 @@ def family_title(family: str) -> str:
 def columns_of(group: Group) -> list[Column]:
     """The layout of a group's table."""
     if group.family == "zero_shot":
-        at_k = [f"{letter}@{k}" for k in (3, 5) for letter in (("P", "R", "F1") if k == 3 else ("F1",))]
+        at_k = [
+            f"{letter}@{k}" for k in (3, 5) for letter in (("P", "R", "F1") if k == 3 else ("F1",))
+        ]
         columns = [
             Column(metric, None, view, metric, view.upper(), view)
             for view in ("zsl", "gzsl")
@@ -52,14 +63,25 @@ def columns_of(group: Group) -> list[Column]:
     if group.family == "long_tail":
         return [
             Column(label, None, view, top="mAP", published=view)
-            for label, view in (("total", group.headline), ("head", "head"), ("medium", "medium"), ("tail", "tail"))
+            for label, view in (
+                ("total", group.headline),
+                ("head", "head"),
+                ("medium", "medium"),
+                ("tail", "tail"),
+            )
         ]
     levels = group.levels
     if levels == [None]:
         views = list(next((e.record["metrics"] for e in group.usable()), {"all": 0}))
-        return [Column("mAP" if view == group.headline else f"mAP {view}", None, view) for view in views]
+        return [
+            Column("mAP" if view == group.headline else f"mAP {view}", None, view) for view in views
+        ]
     columns = [Column(f"{100 * v:g} %", v, group.headline, published=f"{v:g}") for v in levels]
-    return [*columns, Column("Avg.", "avg", group.headline, published="avg")] if len(levels) > 1 else columns
+    return (
+        [*columns, Column("Avg.", "avg", group.headline, published="avg")]
+        if len(levels) > 1
+        else columns
+    )
 
 
 def value_of(entry: Entry, column: Column) -> float:
@@ -73,7 +95,9 @@ def value_of(entry: Entry, column: Column) -> float:
 def seed_values(group: Group, line: tuple[str, str], column: Column) -> dict[int, float]:
     """{seed: value}; for the average over levels only of seeds that have every level."""
     levels = group.levels if column.level == "avg" else [column.level]
-    per_level = [{s: value_of(e, column) for s, e in group.done(line, level).items()} for level in levels]
+    per_level = [
+        {s: value_of(e, column) for s, e in group.done(line, level).items()} for level in levels
+    ]
     seeds = set.intersection(*map(set, per_level))
     values = {seed: float(np.mean([found[seed] for found in per_level])) for seed in sorted(seeds)}
     return {seed: value for seed, value in values.items() if math.isfinite(value)}
@@ -85,7 +109,8 @@ def build(groups: list[Group], significance: Significance) -> list[Table]:
 
 
 def main_table(index: int, group: Group, significance: Significance) -> Table:
-    """The table of a group; blocks of rows: selections, then published lines of the same data set."""
+    """The table of a group; blocks of rows: selections, then published lines of the same data
+    set."""
     columns = columns_of(group)
     blocks: dict[str, list[tuple[str, str]]] = {}
     for line in group.lines:
@@ -114,7 +139,7 @@ def main_table(index: int, group: Group, significance: Significance) -> Table:
     )
 
 
-# ---- cells --------------------------------------------------------------------------------------------------------
+# ---- cells ---------------------------------------------------------------------------------------
 
 
 def _cell(group: Group, line: tuple[str, str], column: Column) -> Cell:
@@ -126,7 +151,11 @@ def _cell(group: Group, line: tuple[str, str], column: Column) -> Cell:
         return Cell(hole=_hole(entries, column), runs=runs)
     result = interval(list(values.values()))
     marks = []
-    planned = {seed for (_, _), seeds in group.runs.items() for seed in seeds} if line[0] != "oracle" else set(values)
+    planned = (
+        {seed for (_, _), seeds in group.runs.items() for seed in seeds}
+        if line[0] != "oracle"
+        else set(values)
+    )
     if len(values) < len(planned):
         marks.append(f"{len(values)} of {len(planned)} seeds")
     if any(entry.state == "stale" for entry in entries):
@@ -142,7 +171,11 @@ def _hole(entries: list[Entry], column: Column) -> str:
             if entry.state == state:
                 return f"n/a: {entry.reason}" if state == "n/a" else entry.reason
     if any(entry.usable for entry in entries):
-        return "needs every label rate" if column.level == "avg" else f"no {column.metric} in the record"
+        return (
+            "needs every label rate"
+            if column.level == "avg"
+            else f"no {column.metric} in the record"
+        )
     return "not run"
 
 
@@ -151,27 +184,46 @@ def _with_average(columns: list[Column], cells: list[Cell]) -> list[Cell]:
     if not columns or columns[-1].level != "avg" or not all(cell.text for cell in cells[:-1]):
         return cells
     printed = [float(cell.text) for cell in cells[:-1]]
-    return [*cells[:-1], _replace(cells[-1], text=f"{np.mean(printed):.1f}", exact=float(np.mean(printed)), hole="")]
+    return [
+        *cells[:-1],
+        _replace(cells[-1], text=f"{np.mean(printed):.1f}", exact=float(np.mean(printed)), hole=""),
+    ]
 
 
 def _replace(cell: Cell, **changes: Any) -> Cell:
     return Cell(**{**cell.__dict__, **changes})
 
 
-def _comparison(significance: Significance, index: int, selection: str, column: Column) -> Comparison | None:
-    return significance.cell(index, selection, column.level, column.view) if column.metric == "mAP" else None
+def _comparison(
+    significance: Significance, index: int, selection: str, column: Column
+) -> Comparison | None:
+    return (
+        significance.cell(index, selection, column.level, column.view)
+        if column.metric == "mAP"
+        else None
+    )
 
 
-def _marked(cells: dict[tuple, list[Cell]], comparisons: list[Comparison | None]) -> dict[tuple, list[Cell]]:
-    """Bold for the best and what ties with it, underline for the second best; nothing in a block of one method."""
+def _marked(
+    cells: dict[tuple, list[Cell]], comparisons: list[Comparison | None]
+) -> dict[tuple, list[Cell]]:
+    """Bold for the best and what ties with it, underline for the second best; nothing in a block of
+    one method."""
     for position, comparison in enumerate(comparisons):
-        found = sorted({float(row[position].text) for row in cells.values() if row[position].text}, reverse=True)
+        found = sorted(
+            {float(row[position].text) for row in cells.values() if row[position].text},
+            reverse=True,
+        )
         if sum(bool(row[position].text) for row in cells.values()) < 2:
             continue
         for line, row in cells.items():
             cell = row[position]
             if cell.text:
-                tied = comparison is not None and line[1] in comparison.methods and line[1] in comparison.tied
+                tied = (
+                    comparison is not None
+                    and line[1] in comparison.methods
+                    and line[1] in comparison.tied
+                )
                 best = tied or float(cell.text) == found[0]
                 second = len(found) > 1 and float(cell.text) == found[1]
                 row[position] = _replace(cell, best=best, second=second)
@@ -180,7 +232,11 @@ def _marked(cells: dict[tuple, list[Cell]], comparisons: list[Comparison | None]
 
 def _detectable(comparison: Comparison | None) -> Cell:
     known = comparison is not None and math.isfinite(comparison.detectable)
-    return Cell(f"{comparison.detectable:.1f}", exact=comparison.detectable) if known else Cell(hole="–")
+    return (
+        Cell(f"{comparison.detectable:.1f}", exact=comparison.detectable)
+        if known
+        else Cell(hole="–")
+    )
 
 
 def _order(columns: list[Column], cells: list[Cell]) -> float:
@@ -190,7 +246,7 @@ def _order(columns: list[Column], cells: list[Cell]) -> float:
     return next((cell.exact for cell in mains if cell.exact is not None), -math.inf)
 
 
-# ---- published lines and notes ------------------------------------------------------------------------------------
+# ---- published lines and notes -------------------------------------------------------------------
 
 
 def _published_rows(group: Group, columns: list[Column]) -> list[Row]:
@@ -221,11 +277,18 @@ def _notes(group: Group, rows: list[Row]) -> list[str]:
     if usable:
         seeds = sorted({entry.spec["seed"] for entry in usable})
         task = usable[0].record["task"]
-        plural = f"mean ± sample standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+        plural = (
+            f"mean ± sample standard deviation over {len(seeds)} seeds"
+            if len(seeds) > 1
+            else "one seed"
+        )
         hidden = {"name", "dataset", *([SWEPT] if group.levels != [None] else [])}
-        protocol = ", ".join(f"{k}={v}" for k, v in group.setting.items() if k not in hidden and v != "")
+        protocol = ", ".join(
+            f"{k}={v}" for k, v in group.setting.items() if k not in hidden and v != ""
+        )
         notes.append(
-            f"{task['n_test']} test images, {task['n_classes']} classes; {plural}; percent. Protocol: {protocol}."
+            f"{task['n_test']} test images, {task['n_classes']} classes; {plural}; percent. "
+            f"Protocol: {protocol}."
         )
     if {"last", "val"} & blocks:
         notes.append(GENERAL["bold"])

@@ -1,4 +1,5 @@
-"""What the settings share about their fields: checks, fields that do not apply to a data set, names of presets."""
+"""What the settings share about their fields: checks, fields that do not apply to a data set, names
+of presets."""
 
 from typing import Any
 
@@ -22,7 +23,8 @@ CHOICES = {
 
 
 def resolve(setting: Any) -> None:
-    """Checks the fields of a setting, blanks those that do not apply, and names the preset they amount to.
+    """Checks the fields of a setting, blanks those that do not apply, and names the preset they
+    amount to.
 
     Raises `ValueError` that lists the choices."""
     for name, choices in CHOICES.items():
@@ -38,15 +40,24 @@ def resolve(setting: Any) -> None:
     if hasattr(setting, "known"):
         setting.known = float(setting.known)
         if not 0 < setting.known <= 1:
-            raise ValueError(f"known={setting.known} is not a fraction of the labels in (0, 1], e.g. known=0.1")
+            raise ValueError(
+                f"known={setting.known} is not a fraction of the labels in (0, 1], e.g. known=0.1"
+            )
     setting.val_fraction = float(setting.val_fraction)
     if not 0 <= setting.val_fraction < 1:
-        raise ValueError(f"val_fraction={setting.val_fraction} is not a fraction of the training images in [0, 1)")
-    setting.preset = next((name for name, values in setting.PRESETS.items() if _equals(setting, values)), "")
+        raise ValueError(
+            f"val_fraction={setting.val_fraction} is not a fraction of the training images in [0, "
+            f"1)"
+        )
+    setting.preset = next(
+        (name for name, values in setting.PRESETS.items() if _equals(setting, values)), ""
+    )
 
 
 def _equals(setting: Any, values: dict[str, Any]) -> bool:
-    return all(getattr(setting, name) in (value, "") or value == "" for name, value in values.items())
+    return all(
+        getattr(setting, name) in (value, "") or value == "" for name, value in values.items()
+    )
 
 
 def class_names(setting: Any, dataset: Dataset) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""Long-tailed training data: few images, most positives in a few classes (VOC-MLT, COCO-MLT; LM-CLIP's tables)."""
+"""Long-tailed training data: few images, most positives in a few classes (VOC-MLT, COCO-MLT;
+LM-CLIP's tables)."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ HEAD, MEDIUM = 100, 20  # training positives: head ≥ 100, medium 20 … 99, ta
 
 @dataclass
 class Setting:
-    """Views: all, the classes of head, medium and tail, and the test images with a single or with several labels.
+    """Views: all, the classes of head, medium and tail, and the test images with a single or with
+    several labels.
 
-    Groups follow from the positives of the *whole* official training list, whatever is held out or hidden. These data
-    sets have no validation split; `val_fraction` holds training images out without taking the last positive of a class.
-    A field that makes no difference on the chosen data set is stored as "", and `preset` is the name of the preset that
-    the fields amount to: one protocol, one run id. The papers choose the epoch on test: `--selection oracle`."""
+    Groups follow from the positives of the *whole* official training list, whatever is held out or
+    hidden. These data sets have no validation split; `val_fraction` holds training images out
+    without taking the last positive of a class. A field that makes no difference on the chosen data
+    set is stored as "", and `preset` is the name of the preset that the fields amount to: one
+    protocol, one run id. The papers choose the epoch on test: `--selection oracle`."""
 
     encoder: ClassVar[str] = "ViT-B-16/openai@224"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -30,9 +33,12 @@ class Setting:
     }
 
     dataset: str = "pictograms_lt"
-    val_fraction: float = 0.1  # of the training images, at most; 0 leaves nothing to choose on but the last epoch
-    class_names: str = "prompt"  # VOC names in prompts: "prompt" ("dining table") or "raw" ("diningtable")
-    known: float = 1.0  # fraction of the training labels that is known, nested masks as in `partial`
+    # of the training images, at most; 0 leaves nothing to choose on but the last epoch
+    val_fraction: float = 0.1
+    # VOC names in prompts: "prompt" ("dining table") or "raw" ("diningtable")
+    class_names: str = "prompt"
+    # fraction of the training labels that is known, nested masks as in `partial`
+    known: float = 1.0
     preset: str = ""  # "clean", "paper" or "": the preset that these fields amount to
 
     def __post_init__(self) -> None:
@@ -80,8 +86,9 @@ def frequency_groups(positives: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def held_out_sparing(y: np.ndarray, fraction: float, dataset: str, seed: int) -> np.ndarray:
-    """(n,) bool: a random `fraction` of the images for validation, from their known labels y (n, C), passing over an
-    image that would leave one of its classes with fewer than half of its positives, so at least one stays in train."""
+    """(n,) bool: a random `fraction` of the images for validation, from their known labels y (n,
+    C), passing over an image that would leave one of its classes with fewer than half of its
+    positives, so at least one stays in train."""
     chosen = np.zeros(len(y), dtype=bool)
     positive = y == PRESENT
     spare = positive.sum(axis=0) // 2  # (C,) how many positives each class may still give away
@@ -98,9 +105,12 @@ def held_out_sparing(y: np.ndarray, fraction: float, dataset: str, seed: int) ->
 # What a difference between two runs in one of these fields means; {a} and {b} are the two values.
 EXPLANATIONS = {
     "dataset": "The images differ: {a} against {b}. Nothing can be compared.",
-    "val_fraction": "The first run held out the fraction {a} of the training images for validation, the second {b}; "
+    "val_fraction": "The first run held out the fraction {a} of the training images for "
+    "validation, the second {b}; "
     "the papers train on all of them and choose on test.",
-    "class_names": "Class names in the prompts: {a} against {b}, e.g. 'dining table' (prompt) or 'diningtable' (raw).",
+    "class_names": "Class names in the prompts: {a} against {b}, e.g. 'dining table' (prompt) or "
+    "'diningtable' (raw).",
     "known": "The first run knew the fraction {a} of the training labels, the second {b}.",
-    "preset": "The protocols are {a} and {b}: the fields that make the difference are listed beside this line.",
+    "preset": "The protocols are {a} and {b}: the fields that make the difference are listed "
+    "beside this line.",
 }

@@ -1,4 +1,5 @@
-"""Partial labels: of every (training image, class) cell only a random fraction is known (DualCoOp, Table 1 and 2)."""
+"""Partial labels: of every (training image, class) cell only a random fraction is known (DualCoOp,
+Table 1 and 2)."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from settings._protocol import class_names, resolve
 
 @dataclass
 class Setting:
-    """Scores on fully labelled test images after learning from a fraction `known` of the training labels; any data set.
+    """Scores on fully labelled test images after learning from a fraction `known` of the training
+    labels; any data set.
 
-    A field that makes no difference on the chosen data set is stored as "", and `preset` is the name of the preset that
-    the fields amount to: one protocol, one run id. The papers choose the epoch on test: `--selection oracle`."""
+    A field that makes no difference on the chosen data set is stored as "", and `preset` is the
+    name of the preset that the fields amount to: one protocol, one run id. The papers choose the
+    epoch on test: `--selection oracle`."""
 
     encoder: ClassVar[str] = "RN101/openai@448"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -39,23 +42,32 @@ class Setting:
 
     dataset: str = "pictograms"
     known: float = 0.5  # fraction of the training labels that is known, in (0, 1]
-    mask: str = "nested"  # "nested": drawn per seed, 10 % within 20 %; "community": NumPy's RandomState(0), any seed
-    difficult: str = "absent"  # VOC objects marked difficult: "absent" (DualCoOp), "ignore" (VOC), "present" (VOC-MLT)
-    empty_images: str = "keep"  # COCO images without annotations: "keep", or "drop" as DualCoOp, in train and test
-    val_fraction: float = 0.1  # training images held out to choose epochs and thresholds, their labels masked as well
-    class_names: str = "prompt"  # VOC names in prompts: "prompt" ("dining table") or "raw" ("diningtable")
+    # "nested": drawn per seed, 10 % within 20 %; "community": NumPy's RandomState(0), any seed
+    mask: str = "nested"
+    # VOC objects marked difficult: "absent" (DualCoOp), "ignore" (VOC), "present" (VOC-MLT)
+    difficult: str = "absent"
+    # COCO images without annotations: "keep", or "drop" as DualCoOp, in train and test
+    empty_images: str = "keep"
+    # training images held out to choose epochs and thresholds, their labels masked as well
+    val_fraction: float = 0.1
+    # VOC names in prompts: "prompt" ("dining table") or "raw" ("diningtable")
+    class_names: str = "prompt"
     preset: str = ""  # "clean", "paper" or "": the preset that these fields amount to
 
     def __post_init__(self) -> None:
         resolve(self)
 
     def build(self, seed: int) -> Task:
-        """The task of this seed; masks and validation images do not depend on `known` or on the method."""
+        """The task of this seed; masks and validation images do not depend on `known` or on the
+        method."""
         options = {"difficult": self.difficult} if self.difficult else {}
         dataset = data.load(self.dataset, **options)
         train, test = dataset.splits["train"], dataset.splits["test"]
-        # Masks and validation images are drawn before images are dropped: both variants agree on the images they share.
-        known = known_mask(self.mask, len(train), len(dataset.classes), self.known, self.dataset, seed)
+        # Masks and validation images are drawn before images are dropped: both variants agree on
+        # the images they share.
+        known = known_mask(
+            self.mask, len(train), len(dataset.classes), self.known, self.dataset, seed
+        )
         masked = hide(dataset.y[train], known)
         val = held_out(len(train), self.val_fraction, self.dataset, seed)
         if self.empty_images == "drop":
@@ -90,14 +102,22 @@ def annotated(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
 EXPLANATIONS = {
     "dataset": "The images differ: {a} against {b}. Nothing can be compared.",
     "known": "The first run knew the fraction {a} of the training labels, the second {b}.",
-    "mask": "Different labels were known: mask {a} against {b}. A nested mask is drawn anew for every seed, the "
+    "mask": "Different labels were known: mask {a} against {b}. A nested mask is drawn anew for "
+    "every seed, the "
     "community mask is NumPy's RandomState(0) for every seed, as in the published tables.",
-    "difficult": "VOC objects marked difficult count as {a} in the first and {b} in the second run. This changes test "
-    "labels too (619 of 7,632 image labels of the VOC2007 test images rest on difficult objects alone).",
-    "empty_images": "COCO images without annotations: {a} against {b}, in train and test (40,504 or 40,137 test images "
+    "difficult": "VOC objects marked difficult count as {a} in the first and {b} in the second "
+    "run. This changes test "
+    "labels too (619 of 7,632 image labels of the VOC2007 test images rest on difficult objects "
+    "alone).",
+    "empty_images": "COCO images without annotations: {a} against {b}, in train and test (40,504 "
+    "or 40,137 test images "
     "by the literature), so AP is over different images.",
-    "val_fraction": "The first run held out the fraction {a} of the training images for validation, the second {b}; a "
-    "larger fraction leaves fewer images to learn from, and without any nothing can be chosen on val.",
-    "class_names": "Class names in the prompts: {a} against {b}, e.g. 'dining table' (prompt) or 'diningtable' (raw).",
-    "preset": "The protocols are {a} and {b}: the fields that make the difference are listed beside this line.",
+    "val_fraction": "The first run held out the fraction {a} of the training images for "
+    "validation, the second {b}; a "
+    "larger fraction leaves fewer images to learn from, and without any nothing can be chosen on "
+    "val.",
+    "class_names": "Class names in the prompts: {a} against {b}, e.g. 'dining table' (prompt) or "
+    "'diningtable' (raw).",
+    "preset": "The protocols are {a} and {b}: the fields that make the difference are listed "
+    "beside this line.",
 }

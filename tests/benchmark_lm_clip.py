@@ -1,7 +1,9 @@
-"""Prints what the token tree and the fused optimiser save in one LM-CLIP step (RN50, batch 8, 224 px, 20 classes).
+"""Prints what the token tree and the fused optimiser save in one LM-CLIP step (RN50, batch 8, 224
+px, 20 classes).
 
-Run `python tests/benchmark_lm_clip.py [ARCHITECTURE]`. The plain step encodes captions and label prompts at 77 tokens
-and uses AdamW in its default form, as the official code does. Processor seconds: a busy machine matters less.
+Run `python tests/benchmark_lm_clip.py [ARCHITECTURE]`. The plain step encodes captions and label
+prompts at 77 tokens and uses AdamW in its default form, as the official code does. Processor
+seconds: a busy machine matters less.
 """
 
 import copy
@@ -21,7 +23,10 @@ import open_clip
 from methods import lm_clip
 from methods._training import encode_texts
 
-NAMES = "aeroplane bicycle bird boat bottle bus car cat chair cow table dog horse bike person plant sheep sofa train tv"
+NAMES = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow table dog horse bike person "
+    "plant sheep sofa train tv"
+)
 REPEATS = 2
 
 
@@ -36,11 +41,15 @@ def step(model, optimizer, encode, tokenizer, pixels, y):
     captions = method._captions(part, range(len(y)))
     images = F.normalize(model.encode_image(pixels), dim=-1)
     marks.append(time.process_time())
-    texts = F.normalize(encode(model, tokenizer, [f"a photo of a {name}" for name in names] + captions), dim=-1)
+    texts = F.normalize(
+        encode(model, tokenizer, [f"a photo of a {name}" for name in names] + captions), dim=-1
+    )
     scale = model.logit_scale.exp()
     logits = scale * images @ texts[: len(names)].T
     loss = lm_clip.contrastive_loss(images, texts[len(names) :], scale)
-    loss = loss + 0.2 * lm_clip.balanced_asymmetric_loss(logits, y, gamma_negative=12.0, label_smoothing=0.01)
+    loss = loss + 0.2 * lm_clip.balanced_asymmetric_loss(
+        logits, y, gamma_negative=12.0, label_smoothing=0.01
+    )
     marks.append(time.process_time())
     optimizer.zero_grad()
     loss.backward()
@@ -63,13 +72,17 @@ def main() -> None:
     for name, encode, fused in (("plain", plain_texts, False), ("ours", encode_texts, True)):
         model = copy.deepcopy(source)
         options = {"fused": True} if fused else {"foreach": False}
-        optimizer = torch.optim.AdamW(model.parameters(), lr=2e-6, betas=(0.9, 0.98), eps=1e-9, **options)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=2e-6, betas=(0.9, 0.98), eps=1e-9, **options
+        )
         results = [step(model, optimizer, encode, tokenizer, pixels, y) for _ in range(REPEATS)]
         parts = min((result[1] for result in results), key=sum)
         totals[name] = sum(parts)
         columns = zip(("image", "text and loss", "backward", "optimiser"), parts, strict=True)
         spelled = ", ".join(f"{part} {seconds:.2f}" for part, seconds in columns)
-        print(f"{name:6s} loss {results[0][0]:.6f}   {sum(parts):.2f} s a step: {spelled}", flush=True)
+        print(
+            f"{name:6s} loss {results[0][0]:.6f}   {sum(parts):.2f} s a step: {spelled}", flush=True
+        )
     print(f"ratio {totals['plain'] / totals['ours']:.2f}")
 
 

@@ -1,6 +1,8 @@
-"""Prints how much faster `average_precision` is than a loop over scikit-learn at the size of COCO2014's test set.
+"""Prints how much faster `average_precision` is than a loop over scikit-learn at the size of
+COCO2014's test set.
 
-Run `python tests/benchmark_metrics.py`; it is no test, because a timing on a shared machine proves nothing.
+Run `python tests/benchmark_metrics.py`; it is no test, because a timing on a shared machine proves
+nothing.
 """
 
 import time
@@ -27,8 +29,13 @@ def main() -> None:
     start = time.perf_counter()
     reference = np.array([average_precision_score(targets[:, c], scores[:, c]) for c in range(C)])
     loop = time.perf_counter() - start
-    print(f"N = {N}, C = {C}: ours {min(seconds):.3f} s (best of 5), loop over scikit-learn {loop:.3f} s")
-    print(f"ratio {loop / min(seconds):.1f}, largest difference {np.abs(own - reference).max():.1e}")
+    print(
+        f"N = {N}, C = {C}: ours {min(seconds):.3f} s (best of 5), loop over scikit-learn "
+        f"{loop:.3f} s"
+    )
+    print(
+        f"ratio {loop / min(seconds):.1f}, largest difference {np.abs(own - reference).max():.1e}"
+    )
 
     view = View(np.ones(N, bool), np.ones(C, bool))
     start = time.perf_counter()

@@ -1,4 +1,5 @@
-"""`python tests/benchmark_overhead.py`: what the scheduler costs a run. Prints figures, asserts nothing timed."""
+"""`python tests/benchmark_overhead.py`: what the scheduler costs a run. Prints figures, asserts
+nothing timed."""
 
 import os
 import sys

@@ -1,9 +1,11 @@
-"""Speed of a DualCoOp step on cached features, each saving on top of the one before: python tests/benchmark_prompts.py
+"""Speed of a DualCoOp step on cached features, each saving on top of the one before: python
+tests/benchmark_prompts.py
 
-Random weights in the shape of a text tower (default: RN50's, width 512, 12 layers), random regions, forward and
-backward, one thread. Prints seconds of processor time (the least of a few) and how many times faster than the first
-line, which does what the official code does: 77 tokens, every class, both contexts, gradients for the frozen weights
-too. Options: --classes 80 --specific --width 128 --layers 3 --heads 2 --embed 128 --regions 197 --repeats 3.
+Random weights in the shape of a text tower (default: RN50's, width 512, 12 layers), random regions,
+forward and backward, one thread. Prints seconds of processor time (the least of a few) and how many
+times faster than the first line, which does what the official code does: 77 tokens, every class,
+both contexts, gradients for the frozen weights too. Options: --classes 80 --specific --width 128
+--layers 3 --heads 2 --embed 128 --regions 197 --repeats 3.
 """
 
 import argparse
@@ -22,14 +24,28 @@ from methods._losses import asymmetric_loss
 from methods.dualcoop import aggregate_regions
 
 NAMES = [
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog"),
+    *(
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "dining table",
+        "dog",
+    ),
     *("horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor"),
 ]
 VISION = {"layers": 1, "width": 64, "head_width": 64, "patch_size": 16, "image_size": 32}
 
 
 def seconds(step, repeats):
-    """The least processor time of a few calls, less disturbed by other programs than the clock; and the result."""
+    """The least processor time of a few calls, less disturbed by other programs than the clock; and
+    the result."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
@@ -40,7 +56,13 @@ def seconds(step, repeats):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in [("width", 512), ("layers", 12), ("heads", 8), ("embed", 1024), ("classes", 20)]:
+    for name, default in [
+        ("width", 512),
+        ("layers", 12),
+        ("heads", 8),
+        ("embed", 1024),
+        ("classes", 20),
+    ]:
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, default in [("length", 16), ("regions", 50), ("repeats", 3)]:
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -50,7 +72,12 @@ def main():
     torch.manual_seed(0)
 
     names = [NAMES[i % len(NAMES)] for i in range(options.classes)]
-    text = {"width": options.width, "layers": options.layers, "heads": options.heads, "vocab_size": 49408}
+    text = {
+        "width": options.width,
+        "layers": options.layers,
+        "heads": options.heads,
+        "vocab_size": 49408,
+    }
     long = open_clip.CLIP(options.embed, VISION, text, quick_gelu=True).eval()
     tokenizer = open_clip.get_tokenizer("RN50")
     shape = (*([options.classes] if options.specific else []), options.length, options.width)
@@ -66,8 +93,11 @@ def main():
         loss.backward()
         return torch.stack([context.grad for context in contexts])
 
-    longest = max(len(name.split()) for name in names) + options.length + 4  # SOS, name, period, EOT, one to spare
-    short = open_clip.CLIP(options.embed, VISION, text | {"context_length": longest}, quick_gelu=True).eval()
+    # SOS, name, period, EOT, one to spare
+    longest = max(len(name.split()) for name in names) + options.length + 4
+    short = open_clip.CLIP(
+        options.embed, VISION, text | {"context_length": longest}, quick_gelu=True
+    ).eval()
     state = long.state_dict()
     state["positional_embedding"] = state["positional_embedding"][:longest]
     short.load_state_dict(state)
@@ -81,7 +111,8 @@ def main():
     long.zero_grad(set_to_none=True)
     kind = "class-specific" if options.specific else "shared"
     print(
-        f"{options.classes} classes, {kind} contexts of {options.length}, text tower {options.width} x {options.layers}"
+        f"{options.classes} classes, {kind} contexts of {options.length}, text tower "
+        f"{options.width} x {options.layers}"
     )
     print(f"{'official path':46}{first:9.3f} s   1.0 x")
     rows = [

@@ -1,7 +1,8 @@
 """Processor time per embedded scene: python tests/benchmark_scenes.py
 
-Every scene of every embedded data set is drawn twice, in one process: the first time shapes are reduced, turned and
-cached as they occur, the second time they are there already. Prints milliseconds of one core per scene.
+Every scene of every embedded data set is drawn twice, in one process: the first time shapes are
+reduced, turned and cached as they occur, the second time they are there already. Prints
+milliseconds of one core per scene.
 """
 
 import sys
@@ -23,7 +24,10 @@ def main():
             for row in range(len(dataset.y)):
                 dataset.open(row)
             spent.append(1000 * (time.process_time() - start) / len(dataset.y))
-        print(f"{name}: {len(dataset.y)} scenes, {spent[0]:.2f} ms each the first time, {spent[1]:.2f} ms again")
+        print(
+            f"{name}: {len(dataset.y)} scenes, {spent[0]:.2f} ms each the first time, "
+            f"{spent[1]:.2f} ms again"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Shared fixtures: one torch thread a test process, an empty data root, a method that needs no training."""
+"""Shared fixtures: one torch thread a test process, an empty data root, a method that needs no
+training."""
 
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytest-xdist runs a process per core
+# before torch is imported: pytest-xdist runs a process per core
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest

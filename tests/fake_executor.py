@@ -1,4 +1,5 @@
-"""Runs that misbehave on demand, for the tests of the scheduler: `description["method"]["name"]` says how. No torch."""
+"""Runs that misbehave on demand, for the tests of the scheduler: `description["method"]["name"]`
+says how. No torch."""
 
 import ctypes
 import os
@@ -12,7 +13,12 @@ import numpy as np
 
 from benchmark.store import Record, Store, empty_record
 
-SPEC = {"setting": {"name": "partial", "known": 0.1}, "encoder": {"name": "pocket-RN"}, "selection": "last", "seed": 0}
+SPEC = {
+    "setting": {"name": "partial", "known": 0.1},
+    "encoder": {"name": "pocket-RN"},
+    "selection": "last",
+    "seed": 0,
+}
 
 
 def a_job(number: int, method: str = "sleep", seconds: float = 0.0, bank: str = "") -> dict:
@@ -55,7 +61,10 @@ def execute(job: dict, out: Path, device: str, attempt: int) -> Record:
     if method == "sys_exit":
         sys.exit(3)
     if method == "cuda":
-        record |= {"status": "failed", "error": {"type": "RuntimeError", "message": "CUDA error: misaligned address"}}
+        record |= {
+            "status": "failed",
+            "error": {"type": "RuntimeError", "message": "CUDA error: misaligned address"},
+        }
     if method == "no_record":
         return record
     if method == "disk_full":
@@ -77,4 +86,6 @@ def note(out: Path, text: str) -> None:
 def notes(out: Path, word: str) -> list[tuple[float, str, int]]:
     """(time, job id, process id) of each note of a kind."""
     lines = (line.split() for line in (out / "notes.txt").read_text().splitlines())
-    return [(float(moment), id, int(process)) for moment, kind, id, process in lines if kind == word]
+    return [
+        (float(moment), id, int(process)) for moment, kind, id, process in lines if kind == word
+    ]

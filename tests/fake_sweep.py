@@ -1,4 +1,5 @@
-"""`python tests/fake_sweep.py OUT BACKEND NUMBER SECONDS METHOD [ADDRESS]`: a sweep in a process of its own."""
+"""`python tests/fake_sweep.py OUT BACKEND NUMBER SECONDS METHOD [ADDRESS]`: a sweep in a process of
+its own."""
 
 import sys
 from pathlib import Path

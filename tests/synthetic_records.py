@@ -1,6 +1,8 @@
-"""Result folders of any size without running anything: plausible scores, real metrics, failures, hostile text.
+"""Result folders of any size without running anything: plausible scores, real metrics, failures,
+hostile text.
 
-python tests/synthetic_records.py OUT [PICTURES]     about 500 runs to look at a report of a full sweep
+python tests/synthetic_records.py OUT [PICTURES]     about 500 runs to look at a report of a full
+sweep
 """
 
 import json
@@ -21,7 +23,18 @@ METHODS = {
     "dualcoop": (1.5, {"context_length": 16, "epochs": 50}),
     "lm_clip": (1.47, {"epochs": 30}),
 }
-CLASSES = ["anchor", "umbrella", "snowman", "airplane", "scissors", "house", "cat", "skull", "key", "coffee"]
+CLASSES = [
+    "anchor",
+    "umbrella",
+    "snowman",
+    "airplane",
+    "scissors",
+    "house",
+    "cat",
+    "skull",
+    "key",
+    "coffee",
+]
 HOSTILE = {
     "tag": "<script>alert('x')</script>",
     "quotes": 'it\'s "quoted" & 100%_csc&co\\',
@@ -50,7 +63,13 @@ def specification(method, setting, seed=0, selection="last", encoder="pocket-RN"
 
 def partial(known, dataset="pictograms"):
     """The description of a partial-label setting."""
-    return {"name": "partial", "dataset": dataset, "known": known, "mask": "nested", "val_fraction": 0.1}
+    return {
+        "name": "partial",
+        "dataset": dataset,
+        "known": known,
+        "mask": "nested",
+        "val_fraction": 0.1,
+    }
 
 
 ZERO_SHOT = {"name": "zero_shot", "dataset": "pictograms65", "known": 1.0, "val_fraction": 0.1}
@@ -58,9 +77,12 @@ LONG_TAIL = {"name": "long_tail", "dataset": "pictograms_lt", "known": 1.0, "val
 
 
 def make_task(setting, images, classes, store):
-    """Truth and views of a setting; the same for every seed and label rate. Returns (fingerprint, arrays)."""
+    """Truth and views of a setting; the same for every seed and label rate. Returns (fingerprint,
+    arrays)."""
     rng = np.random.default_rng(seed_for("truth", setting["name"], setting["dataset"], images))
-    targets = (rng.random((images, len(classes))) < rng.uniform(0.08, 0.3, len(classes))).astype(np.int8)
+    targets = (rng.random((images, len(classes))) < rng.uniform(0.08, 0.3, len(classes))).astype(
+        np.int8
+    )
     half = np.arange(len(classes)) < len(classes) // 2
     views, groups = {"all": np.ones(len(classes), bool)}, {}
     if setting["name"] == "zero_shot":
@@ -70,7 +92,9 @@ def make_task(setting, images, classes, store):
         third = np.arange(len(classes)) * 3 // len(classes)
         groups = {name: third == k for k, name in enumerate(("head", "medium", "tail"))}
         views |= groups
-    thumbnails = rng.integers(0, 255, (8, 4, 4, 3)).astype(np.uint8).repeat(16, axis=1).repeat(16, axis=2)
+    thumbnails = (
+        rng.integers(0, 255, (8, 4, 4, 3)).astype(np.uint8).repeat(16, axis=1).repeat(16, axis=2)
+    )
     arrays = {
         "targets": targets,
         "classes": np.array(classes),
@@ -94,7 +118,13 @@ def write_run(out, spec, images=120, classes=CLASSES, status="done", error=None,
     folder = store.folder(record["id"])
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint, arrays = make_task(setting, images, classes, store)
-    record["provenance"] = {"git": "0123abc", "versions": {"torch": "2.13"}, "host": "test", "start": "", "end": ""}
+    record["provenance"] = {
+        "git": "0123abc",
+        "versions": {"torch": "2.13"},
+        "host": "test",
+        "start": "",
+        "end": "",
+    }
     if status != "done":
         record["error"] = error or {
             "type": "ValueError",
@@ -116,9 +146,12 @@ def write_run(out, spec, images=120, classes=CLASSES, status="done", error=None,
         "images_without_known_label": 3,
         "fingerprint": fingerprint,
         "classes": list(classes),
-        "groups": {name: np.flatnonzero(arrays[f"group/{name}"]).tolist() for name in arrays["groups"]},
+        "groups": {
+            name: np.flatnonzero(arrays[f"group/{name}"]).tolist() for name in arrays["groups"]
+        },
         "views": {
-            name: {"rows": images, "columns": int(arrays[f"view_columns/{name}"].sum())} for name in arrays["views"]
+            name: {"rows": images, "columns": int(arrays[f"view_columns/{name}"].sum())}
+            for name in arrays["views"]
         },
         "prevalence": 100 * float(arrays["targets"].mean()),
         "notes": {},
@@ -152,9 +185,12 @@ def write_run(out, spec, images=120, classes=CLASSES, status="done", error=None,
 
 
 def _scores(spec, targets):
-    """Scores whose quality depends on the method and on the known labels; errors are shared between methods."""
+    """Scores whose quality depends on the method and on the known labels; errors are shared between
+    methods."""
     shared = np.random.default_rng(1).normal(size=targets.shape)
-    own = np.random.default_rng(seed_for(json.dumps(spec, sort_keys=True))).normal(size=targets.shape)
+    own = np.random.default_rng(seed_for(json.dumps(spec, sort_keys=True))).normal(
+        size=targets.shape
+    )
     skill = METHODS.get(spec["method"]["name"], (1.2, {}))[0]
     if spec["method"]["name"] != "zero_shot_clip":
         skill += 0.3 * spec["setting"]["known"] + (0.1 if spec["selection"] == "oracle" else 0)
@@ -165,17 +201,28 @@ def small_sweep(out, seeds=2, levels=(0.1, 0.5, 0.9), images=120, **options):
     """The quick suite's shape: three families, five methods; returns the ids."""
     settings = [*(partial(level) for level in levels), ZERO_SHOT, LONG_TAIL]
     specs = [
-        specification(method, setting, seed) for setting in settings for method in METHODS for seed in range(seeds)
+        specification(method, setting, seed)
+        for setting in settings
+        for method in METHODS
+        for seed in range(seeds)
     ]
     specs += [specification("dualcoop", setting, 0, "oracle") for setting in settings]
-    return [write_run(out, spec, images, examples=spec["method"]["name"] == "dualcoop", **options) for spec in specs]
+    return [
+        write_run(out, spec, images, examples=spec["method"]["name"] == "dualcoop", **options)
+        for spec in specs
+    ]
 
 
 def full_sweep(out, images=1000):
-    """About 500 runs: partial labels on three data sets, zero shot and long tail, five methods, three seeds."""
+    """About 500 runs: partial labels on three data sets, zero shot and long tail, five methods,
+    three seeds."""
     twenty = [f"{name} {k}" for k in (1, 2) for name in CLASSES]
     levels = [k / 10 for k in range(1, 10)]
-    settings = [partial(level, dataset) for dataset in ("pictograms", "voc2007", "digits") for level in levels]
+    settings = [
+        partial(level, dataset)
+        for dataset in ("pictograms", "voc2007", "digits")
+        for level in levels
+    ]
     settings += [ZERO_SHOT, LONG_TAIL, {**LONG_TAIL, "dataset": "voc_mlt"}]
     ids = []
     for setting in settings:
@@ -184,9 +231,15 @@ def full_sweep(out, images=1000):
             for seed in range(3):
                 spec = specification(method, setting, seed, encoder=encoder)
                 failed = method == "coop" and setting.get("known") == 0.1 and seed == 2
-                options = {"status": "failed"} if failed else {"examples": method == "dualcoop" and seed == 0}
+                options = (
+                    {"status": "failed"}
+                    if failed
+                    else {"examples": method == "dualcoop" and seed == 0}
+                )
                 ids.append(write_run(out, spec, images, twenty, **options))
-        ids.append(write_run(out, specification("dualcoop", setting, 0, "oracle", encoder), images, twenty))
+        ids.append(
+            write_run(out, specification("dualcoop", setting, 0, "oracle", encoder), images, twenty)
+        )
     return ids
 
 

@@ -1,4 +1,5 @@
-"""Augmentations: deterministic in the generator, of the stated strength, harmless to the image handed in."""
+"""Augmentations: deterministic in the generator, of the stated strength, harmless to the image
+handed in."""
 
 import numpy as np
 import pytest
@@ -25,7 +26,10 @@ def test_plain_and_flip(image):
     plain, mirrored = np.asarray(image), np.asarray(image)[:, ::-1]
     results = [np.asarray(augment(image, "flip", generator(seed))) for seed in range(200)]
     flipped = sum(np.array_equal(result, mirrored) for result in results)
-    assert flipped + sum(np.array_equal(result, plain) for result in results) == 200 and 70 < flipped < 130
+    assert (
+        flipped + sum(np.array_equal(result, plain) for result in results) == 200
+        and 70 < flipped < 130
+    )
     with pytest.raises(ValueError, match="known"):
         augment(image, "mixup", generator())
 
@@ -51,13 +55,18 @@ def test_cutout_is_one_rectangle_of_half_the_sides_clipped_at_the_border(image):
         areas.append(len(box) / 2400)
         colours.add(tuple(box[0]))
     assert max(areas) == 0.25 and min(areas) < 0.1  # whole, and cut at a corner
-    assert np.mean(areas) == pytest.approx(0.4375**2, abs=0.01)  # uniform centre: 1/16 of a side is lost on average
+    # uniform centre: 1/16 of a side is lost on average
+    assert np.mean(areas) == pytest.approx(0.4375**2, abs=0.01)
     assert len(colours) > 290
 
 
 def test_there_are_135_candidates_drawn_alike_and_applied_half_the_time(image, monkeypatch):
     calls = []
-    monkeypatch.setattr(module, "apply_operation", lambda image, name, level, rng: calls.append((name, level)) or image)
+    monkeypatch.setattr(
+        module,
+        "apply_operation",
+        lambda image, name, level, rng: calls.append((name, level)) or image,
+    )
     rng = generator()
     for _ in range(13_500):
         rand_augment(image, rng)
@@ -72,7 +81,9 @@ def test_level_0_changes_nothing_and_level_9_does(image, name):
     strongest = np.asarray(apply_operation(image, name, 9, generator()))
     assert not np.array_equal(strongest, np.asarray(image)) and strongest.shape == (40, 60, 3)
     if name not in MAGNITUDE_FREE:
-        np.testing.assert_array_equal(np.asarray(apply_operation(image, name, 0, generator())), np.asarray(image))
+        np.testing.assert_array_equal(
+            np.asarray(apply_operation(image, name, 0, generator())), np.asarray(image)
+        )
 
 
 def test_magnitudes(image):
@@ -80,9 +91,15 @@ def test_magnitudes(image):
     translated = np.asarray(apply_operation(image, "translate_x", 9, generator(1)))
     grey = (translated == 128).all((0, 2))
     assert grey.sum() == pytest.approx(60 * 150 / 331, abs=1) and (grey[0] or grey[-1])
-    np.testing.assert_array_equal(np.asarray(apply_operation(image, "solarize", 9, generator())), 255 - pixels)
+    np.testing.assert_array_equal(
+        np.asarray(apply_operation(image, "solarize", 9, generator())), 255 - pixels
+    )
     assert (np.asarray(apply_operation(image, "posterize", 9, generator())) % 16 == 0).all()
-    bright = {round(np.asarray(apply_operation(image, "brightness", 9, generator(s))).mean()) for s in range(20)}
-    assert len(bright) == 2 and min(bright) == pytest.approx(0.1 * pixels.mean(), abs=1)  # both signs, 1 ± 0.9
+    bright = {
+        round(np.asarray(apply_operation(image, "brightness", 9, generator(s))).mean())
+        for s in range(20)
+    }
+    # both signs, 1 ± 0.9
+    assert len(bright) == 2 and min(bright) == pytest.approx(0.1 * pixels.mean(), abs=1)
     small = (np.asarray(apply_operation(image, "cutout", 9, generator(4))) == 128).all(-1)
     assert 0 < small.sum() <= 410  # 20 × 20 pixels and a few that were grey before

@@ -27,7 +27,9 @@ N = 300  # three chunks, the last one short
 class Pictures:
     """Random pictures by row; some may be broken, and each may take a while."""
 
-    def __init__(self, broken: tuple[int, ...] = (), seconds: float = 0, log: Path = Path(os.devnull)) -> None:
+    def __init__(
+        self, broken: tuple[int, ...] = (), seconds: float = 0, log: Path = Path(os.devnull)
+    ) -> None:
         self.broken, self.seconds, self.log, self.opened = broken, seconds, log, []
 
     def __call__(self, row: int) -> Image.Image:
@@ -37,12 +39,16 @@ class Pictures:
         time.sleep(self.seconds)
         if row in self.broken:
             raise OSError("image file is truncated (7 bytes not processed)")
-        return Image.fromarray(np.random.default_rng(row).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+        return Image.fromarray(
+            np.random.default_rng(row).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        )
 
 
 def make_dataset(pictures: Pictures, name: str = "pictures") -> Dataset:
     names = tuple(f"{row}.jpg" for row in range(N))
-    return Dataset(name, ("a",), ("a",), names, np.zeros(N, np.int64), np.zeros((N, 1), np.int8), {}, pictures)
+    return Dataset(
+        name, ("a",), ("a",), names, np.zeros(N, np.int64), np.zeros((N, 1), np.int8), {}, pictures
+    )
 
 
 def shift(image: Image.Image, name: str, rng: np.random.Generator) -> Image.Image:
@@ -55,7 +61,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOWLABEL_MODEL_CONFIGS", str(folder))
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        yield {name: Clip(parse_encoder(f"{name}/{path}@32")) for name, path in write_models(folder).items()}
+        yield {
+            name: Clip(parse_encoder(f"{name}/{path}@32"))
+            for name, path in write_models(folder).items()
+        }
 
 
 @pytest.fixture
@@ -76,7 +85,9 @@ ALL = np.arange(N)
 
 
 @pytest.mark.parametrize("name", ["tiny-RN", "tiny-ViT"])
-def test_bank_holds_what_the_encoder_gives(tmp_path: Path, clips: dict[str, Clip], name: str) -> None:
+def test_bank_holds_what_the_encoder_gives(
+    tmp_path: Path, clips: dict[str, Clip], name: str
+) -> None:
     clip, dataset = clips[name], make_dataset(Pictures())
     rows = np.array([0, 299])
     images = torch.stack([clip.preprocess(dataset.open(row)) for row in rows])
@@ -102,7 +113,9 @@ def test_method_cannot_tell_bank_from_streaming(
     for limit in (1e12, 0):
         dataset = make_dataset(Pictures())
         source = stream(dataset, clip, kind, rows, tmp_path, views, "shift", size_limit=limit)
-        part = Part(("a",), np.zeros((8, 1), np.int8), source, np.random.default_rng(3), torch.device("cpu"))
+        part = Part(
+            ("a",), np.zeros((8, 1), np.int8), source, np.random.default_rng(3), torch.device("cpu")
+        )
         epochs = [part.batches(3, shuffle=True, augment=name) for name in ("", "shift", "shift")]
         served.append([torch.cat([x for x, _ in epoch]) for epoch in epochs])
         assert served[-1][0].dtype == torch.float32
@@ -110,21 +123,29 @@ def test_method_cannot_tell_bank_from_streaming(
         torch.testing.assert_close(one, other, atol=6e-4 if kind == "regions" else 1e-6, rtol=0)
     assert (tmp_path / FeatureBank(tmp_path, dataset, clip, kind).key).is_dir()
     differs = [not torch.equal(x.sort(0)[0], served[0][0].sort(0)[0]) for x in served[0][1:]]
-    assert all(differs) == (views > 1 or kind == "pixels")  # frozen features: one view is the plain image
+    # frozen features: one view is the plain image
+    assert all(differs) == (views > 1 or kind == "pixels")
 
 
-def test_copies_are_drawn_for_each_image(tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_drawn_for_each_image(
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Copy 0 is plain; over many draws each of the three copies is served about as often."""
     monkeypatch.setitem(sys.modules, "benchmark.augment", SimpleNamespace(augment=shift))
     dataset = make_dataset(Pictures())
-    copies = [FeatureBank(tmp_path, dataset, clip, "global", copy, "shift").ensure(ALL[:1])[0] for copy in range(3)]
+    copies = [
+        FeatureBank(tmp_path, dataset, clip, "global", copy, "shift").ensure(ALL[:1])[0]
+        for copy in range(3)
+    ]
     plain = FeatureBank(tmp_path, dataset, clip, "global").ensure(ALL[:1])[0]
     assert np.array_equal(copies[0], plain) and not np.allclose(copies[1], copies[2])
     source = stream(dataset, clip, "global", np.zeros(1, np.int64), tmp_path, 3, "shift")
     x = next(source([np.zeros(300, np.int64)], "shift", np.random.default_rng(0))).numpy()
     counts = [int((x == copy).all(1).sum()) for copy in copies]
     assert sum(counts) == 300 and min(counts) > 70
-    assert (next(source([np.zeros(9, np.int64)], "", np.random.default_rng(0))).numpy() == plain).all()
+    assert (
+        next(source([np.zeros(9, np.int64)], "", np.random.default_rng(0))).numpy() == plain
+    ).all()
 
 
 def test_keys(tmp_path: Path, clips: dict[str, Clip]) -> None:
@@ -138,13 +159,22 @@ def test_keys(tmp_path: Path, clips: dict[str, Clip]) -> None:
         clips["tiny-ViT"].description,
     ]
     banks = [FeatureBank(tmp_path, dataset, Clip(variant), "global") for variant in variants]
-    banks += [FeatureBank(tmp_path, dataset, clip, kind) for kind in ("global", "regions", "pixels")]
-    banks += [FeatureBank(tmp_path, dataset, clip, "global", 1, name) for name in ("flip", "dualcoop")]
+    banks += [
+        FeatureBank(tmp_path, dataset, clip, kind) for kind in ("global", "regions", "pixels")
+    ]
+    banks += [
+        FeatureBank(tmp_path, dataset, clip, "global", 1, name) for name in ("flip", "dualcoop")
+    ]
     banks += [FeatureBank(tmp_path, dataset, clip, "global", 2, "flip")]
     banks += [FeatureBank(tmp_path, make_dataset(Pictures(), "others"), clip, "global")]
     assert len({one.key for one in banks}) == len(banks)
     elsewhere = FeatureBank(
-        tmp_path / "moved", make_dataset(Pictures(seconds=1)), Clip(description), "global", 0, "flip"
+        tmp_path / "moved",
+        make_dataset(Pictures(seconds=1)),
+        Clip(description),
+        "global",
+        0,
+        "flip",
     )
     assert elsewhere.key == FeatureBank(tmp_path, dataset, clip, "global").key
 
@@ -158,7 +188,9 @@ def test_only_wanted_chunks_once(tmp_path: Path, clip: Clip) -> None:
     steps = []
     feature_bank.ensure(np.array([299, 5]), progress=lambda *step: steps.append(step))
     assert sorted(pictures.opened) == [*range(128), *range(256, 300)]
-    assert [step[:2] for step in steps] == [(128, 172), (172, 172)] and all(rate > 0 for *_, rate in steps)
+    assert [step[:2] for step in steps] == [(128, 172), (172, 172)] and all(
+        rate > 0 for *_, rate in steps
+    )
     feature_bank.ensure(np.array([130]))
     assert sorted(pictures.opened) == list(range(N))
     again = FeatureBank(tmp_path, make_dataset(pictures), clip, "global").ensure(ALL)
@@ -170,12 +202,15 @@ def test_weights_are_not_loaded_for_stored_features(tmp_path: Path, clip: Clip) 
     dataset = make_dataset(Pictures())
     FeatureBank(tmp_path, dataset, clip, "regions").ensure(ALL)
     lazy = Clip(clip.description)
-    x = next(stream(dataset, lazy, "regions", ALL, tmp_path)([ALL[:4]], "", np.random.default_rng(0)))
+    x = next(
+        stream(dataset, lazy, "regions", ALL, tmp_path)([ALL[:4]], "", np.random.default_rng(0))
+    )
     assert x.shape == (4, 2, 24) and "module" not in lazy.__dict__
 
 
 def test_interrupted_bank_equals_the_uninterrupted_one(tmp_path: Path, clip: Clip) -> None:
-    """Ctrl-C in the third chunk: the first two are kept, and the features are the same bytes in the end."""
+    """Ctrl-C in the third chunk: the first two are kept, and the features are the same bytes in the
+    end."""
     pictures = Pictures()
     whole = FeatureBank(tmp_path / "whole", make_dataset(pictures), clip, "global").ensure(ALL)
 
@@ -204,7 +239,8 @@ def _start(*arguments: object) -> multiprocessing.Process:
 
 
 def test_kill_at_any_moment_then_resume(tmp_path: Path, clip: Clip) -> None:
-    """kill -9 again and again: each start goes on from the marks, and the features are those of an undisturbed run."""
+    """kill -9 again and again: each start goes on from the marks, and the features are those of an
+    undisturbed run."""
     whole = FeatureBank(tmp_path / "whole", make_dataset(Pictures()), clip, "pixels")
     expected = whole.ensure(ALL)
     patience, kills = 0.1, 0
@@ -217,10 +253,14 @@ def test_kill_at_any_moment_then_resume(tmp_path: Path, clip: Clip) -> None:
         process.join()
         patience, kills = patience * 1.4, kills + 1
     assert process.exitcode == 0 and kills >= 2
-    np.testing.assert_array_equal(np.load(tmp_path / "killed" / whole.key / "features.npy"), expected)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "killed" / whole.key / "features.npy"), expected
+    )
 
 
-def test_two_processes_compute_it_once(tmp_path: Path, clip: Clip, capfd: pytest.CaptureFixture) -> None:
+def test_two_processes_compute_it_once(
+    tmp_path: Path, clip: Clip, capfd: pytest.CaptureFixture
+) -> None:
     with FeatureBank(tmp_path / "bank", make_dataset(Pictures()), clip, "pixels").array.locked():
         processes = [_start(tmp_path / "bank", clip) for _ in range(2)]
         said = ""
@@ -237,7 +277,9 @@ def test_two_processes_compute_it_once(tmp_path: Path, clip: Clip, capfd: pytest
 # ---------------------------------------------------------------- damage and refusals
 
 
-def test_damage_is_found_and_mended(tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_is_found_and_mended(
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures = Pictures()
     feature_bank = FeatureBank(tmp_path, make_dataset(pictures), clip, "pixels")
     expected = np.array(feature_bank.ensure(ALL))
@@ -285,26 +327,41 @@ def test_broken_images_are_named_together_and_the_rest_is_kept(tmp_path: Path, c
         FeatureBank(tmp_path, make_dataset(pictures), clip, "global").ensure(ALL)
     assert all(f"{row}.jpg: image file is truncated" in str(caught.value) for row in (3, 100, 299))
     repaired = Pictures()
-    assert np.isfinite(FeatureBank(tmp_path, make_dataset(repaired), clip, "global").ensure(ALL)).all()
+    assert np.isfinite(
+        FeatureBank(tmp_path, make_dataset(repaired), clip, "global").ensure(ALL)
+    ).all()
     assert repaired.opened == [*range(128), *range(256, 300)]
     with pytest.raises(ValueError, match="at least 64 image") as caught:
-        FeatureBank(tmp_path / "b", make_dataset(Pictures(broken=tuple(range(0, N, 2)))), clip, "pixels").ensure(ALL)
+        FeatureBank(
+            tmp_path / "b", make_dataset(Pictures(broken=tuple(range(0, N, 2)))), clip, "pixels"
+        ).ensure(ALL)
     assert str(caught.value).count("truncated") == 20
     with pytest.raises(ValueError, match=r"299\.jpg"):
-        list(stream(make_dataset(pictures), clip, "pixels", ALL, tmp_path, size_limit=0)([ALL], "", None))
+        list(
+            stream(make_dataset(pictures), clip, "pixels", ALL, tmp_path, size_limit=0)(
+                [ALL], "", None
+            )
+        )
 
 
 def test_unwritable_folder(tmp_path: Path, clip: Clip) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(ValueError, match=r"cannot write features below .*file: Not a directory; choose .* --out"):
+    with pytest.raises(
+        ValueError, match=r"cannot write features below .*file: Not a directory; choose .* --out"
+    ):
         FeatureBank(tmp_path / "file", make_dataset(Pictures()), clip, "pixels").ensure(ALL)
 
 
-def test_too_little_room_is_said_before_the_work(tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_room_is_said_before_the_work(
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures = Pictures()
     usage = chunks.shutil.disk_usage(tmp_path)._replace(free=300_000)
     monkeypatch.setattr(chunks.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(ValueError, match=r"pixels features of pictures, tiny-RN.* need 0.9 MB, 0.3 MB free .* --out"):
+    with pytest.raises(
+        ValueError,
+        match=r"pixels features of pictures, tiny-RN.* need 0.9 MB, 0.3 MB free .* --out",
+    ):
         FeatureBank(tmp_path, make_dataset(pictures), clip, "pixels").ensure(ALL)
     assert pictures.opened == []
 
@@ -328,12 +385,14 @@ def test_disk_full(small_disk: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match=r"need 0.9 MB, 0.5 MB free"):
         feature_bank.ensure(ALL)
     assert pictures.opened == []
-    usage = chunks.shutil.disk_usage(small_disk)._replace(free=10**9)  # as if another process filled the disk meanwhile
+    # as if another process filled the disk meanwhile
+    usage = chunks.shutil.disk_usage(small_disk)._replace(free=10**9)
     with monkeypatch.context() as patch:
         patch.setattr(chunks.shutil, "disk_usage", lambda path: usage)
         with pytest.raises(ValueError, match=r"need 0.9 MB"):
             feature_bank.ensure(ALL)
-        if hasattr(os, "posix_fallocate"):  # and on file systems that reserve nothing, while writing
+        # and on file systems that reserve nothing, while writing
+        if hasattr(os, "posix_fallocate"):
             patch.setattr(os, "posix_fallocate", lambda *arguments: None)
             with pytest.raises(ValueError, match=r"need 0.9 MB"):
                 feature_bank.ensure(ALL)
@@ -343,7 +402,8 @@ def test_disk_full(small_disk: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 
 
 def test_reserved_space_counts_once(small_disk: Path, clip: Clip) -> None:
-    """A bank that was killed after it reserved its 0.9 of 1 MB goes on, although little more is free."""
+    """A bank that was killed after it reserved its 0.9 of 1 MB goes on, although little more is
+    free."""
     feature_bank = FeatureBank(small_disk, make_dataset(Pictures()), clip, "pixels")
     with feature_bank.array.locked(), feature_bank.array.writer([0, 1, 2]):
         assert chunks.shutil.disk_usage(small_disk).free < 200_000
@@ -362,8 +422,12 @@ def test_progress_lines(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_files_are_decoded_by_processes(tmp_path: Path, clip: Clip) -> None:
-    """Where images have a size on disk they are real files: loader processes read them, with the same result."""
-    rendered, files = make_dataset(Pictures()), make_dataset(pictures := Pictures(log=tmp_path / "log"))
+    """Where images have a size on disk they are real files: loader processes read them, with the
+    same result."""
+    rendered, files = (
+        make_dataset(Pictures()),
+        make_dataset(pictures := Pictures(log=tmp_path / "log")),
+    )
     files.sizes[:] = 1
     expected = FeatureBank(tmp_path, rendered, clip, "regions").ensure(ALL)
     found = FeatureBank(tmp_path, files, clip, "regions").ensure(ALL)

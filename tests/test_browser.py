@@ -1,4 +1,5 @@
-"""The report in a real browser, from disk and without a network: sort, hide, drawer, copy, state in the fragment."""
+"""The report in a real browser, from disk and without a network: sort, hide, drawer, copy, state in
+the fragment."""
 
 import shutil
 
@@ -9,7 +10,8 @@ from reports import page
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver: apt-get install chromium-driver"
+    not (CHROMIUM and DRIVER),
+    reason="needs Debian's chromium and chromium-driver: apt-get install chromium-driver",
 )
 selenium = pytest.importorskip("selenium", reason="needs selenium: pip install -e '.[test]'")
 
@@ -25,10 +27,13 @@ TABLE = "#table-partial_pictograms_pocket-RN"
 def address(tmp_path_factory):
     out = tmp_path_factory.mktemp("browser")
     small_sweep(out, seeds=2, levels=(0.1, 0.9), images=60)
-    write_run(out, specification("lm_clip", partial(0.9), seed=2), images=60)  # the others lack this seed
+    # the others lack this seed
+    write_run(out, specification("lm_clip", partial(0.9), seed=2), images=60)
     for text in HOSTILE.values():
         error = {"type": "Error", "message": text, "log": text}
-        write_run(out, specification("coop", partial(0.5), template=text), status="failed", error=error)
+        write_run(
+            out, specification("coop", partial(0.5), template=text), status="failed", error=error
+        )
     return page.build([out]).resolve().as_uri()
 
 
@@ -62,7 +67,10 @@ def script(browser, text, *arguments):
 
 
 def labels(browser):
-    return script(browser, f"[...document.querySelectorAll('{TABLE} tbody.last th .name')].map(n => n.textContent)")
+    return script(
+        browser,
+        f"[...document.querySelectorAll('{TABLE} tbody.last th .name')].map(n => n.textContent)",
+    )
 
 
 def visible(browser, method):
@@ -88,11 +96,17 @@ def test_sorts_a_table_and_remembers_it(opened):
     assert labels(opened) == sorted(before) and before != sorted(before)
     opened.refresh()
     assert labels(opened) == sorted(before)
-    assert script(opened, f"document.querySelector('{TABLE} th[aria-sort]').getAttribute('aria-sort')") == "ascending"
+    assert (
+        script(opened, f"document.querySelector('{TABLE} th[aria-sort]').getAttribute('aria-sort')")
+        == "ascending"
+    )
 
 
 def test_hides_a_method_in_every_table_and_figure(opened):
-    assert min(visible(opened, "dualcoop")) > 5 and "dualcoop" in opened.find_element(By.ID, "example-area").text
+    assert (
+        min(visible(opened, "dualcoop")) > 5
+        and "dualcoop" in opened.find_element(By.ID, "example-area").text
+    )
     click(opened, ".chip[data-method=dualcoop]")
     assert visible(opened, "dualcoop") == [0, 0] and min(visible(opened, "lm_clip")) > 5
     assert "dualcoop" not in opened.find_element(By.ID, "example-area").text
@@ -106,19 +120,32 @@ def test_opens_a_drawer_with_the_keyboard_and_closes_it(opened):
     opened.execute_script("arguments[0].focus()", cell)
     opened.switch_to.active_element.send_keys(Keys.ENTER)
     drawer = opened.find_element(By.ID, "drawer")
-    assert drawer.is_displayed() and "python run_all.py one " in drawer.text and "History" in drawer.text
-    assert "anchor" in drawer.text and len(drawer.find_elements(By.CSS_SELECTOR, ".tabs button")) >= 2
+    assert (
+        drawer.is_displayed()
+        and "python run_all.py one " in drawer.text
+        and "History" in drawer.text
+    )
+    assert (
+        "anchor" in drawer.text and len(drawer.find_elements(By.CSS_SELECTOR, ".tabs button")) >= 2
+    )
     opened.refresh()  # the fragment opens it again
     assert opened.find_element(By.ID, "drawer").is_displayed()
     opened.switch_to.active_element.send_keys(Keys.ESCAPE)
-    assert not opened.find_element(By.ID, "drawer").is_displayed() and "run=" not in opened.current_url
+    assert (
+        not opened.find_element(By.ID, "drawer").is_displayed() and "run=" not in opened.current_url
+    )
 
 
 def test_copies_latex_of_what_is_shown(opened):
     click(opened, ".chip[data-method=coop]")
     click(opened, f"{TABLE} [data-form=tex]")
     query = opened.find_element(By.ID, "query")
-    script(opened, "arguments[0].replaceWith(Object.assign(document.createElement('textarea'), {id: 'paste'}))", query)
+    script(
+        opened,
+        "arguments[0].replaceWith(Object.assign(document.createElement('textarea'), {id: "
+        "'paste'}))",
+        query,
+    )
     area = opened.find_element(By.ID, "paste")
     area.send_keys(Keys.CONTROL, "v")
     text = area.get_attribute("value")

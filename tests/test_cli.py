@@ -13,9 +13,11 @@ from benchmark import cli
 ROOT = Path(__file__).resolve().parent.parent
 
 SURFACE = {
-    "run": "--settings --methods --datasets --encoders --seeds --selection --data --out --shard --fresh "
+    "run": "--settings --methods --datasets --encoders --seeds --selection --data --out --shard "
+    "--fresh "
     "--backend --address --slots --per-gpu --timeout --tensorboard",
-    "plan": "--settings --methods --datasets --encoders --seeds --selection --data --out --shard --fresh",
+    "plan": "--settings --methods --datasets --encoders --seeds --selection --data --out --shard "
+    "--fresh",
     "report": "--out --open --tables-only",
     "list": "kind --data",
     "one": "id --out --data --pdb --checkpoint",
@@ -31,10 +33,15 @@ def main(*argv: str) -> int:
 
 
 def test_verbs_and_flags_are_frozen():
-    verbs = next(action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
+    verbs = next(
+        action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)
+    ).choices
     assert tuple(verbs) == cli.VERBS
     for verb, parser in verbs.items():
-        flags = {action.option_strings[-1] if action.option_strings else action.dest for action in parser._actions}
+        flags = {
+            action.option_strings[-1] if action.option_strings else action.dest
+            for action in parser._actions
+        }
         assert flags - {"--help"} == set(SURFACE[verb].split()), verb
 
 
@@ -45,7 +52,10 @@ def test_verbs_and_flags_are_frozen():
         (["plan", "--settings", "partiel"], "Did you mean 'partial'?"),
         (["plan", "--settings", "partial(knwon=.1)"], "Did you mean 'known'?"),
         (["plan", "--settings", "partial(known=7.)"], "fraction"),
-        (["plan", "--settings", "partial", "--datasets", "pictogram"], "Did you mean 'pictograms'?"),
+        (
+            ["plan", "--settings", "partial", "--datasets", "pictogram"],
+            "Did you mean 'pictograms'?",
+        ),
         (["plan", "--settings", "partial", "--datasets", "voc2007"], "voc2007 wants"),
         (["plan", "--settings", "partial", "--encoders", "RN51/openai"], "RN50"),
         (["plan", "--settings", "partial", "--selection", "best"], "Known: last, val, oracle"),
@@ -70,11 +80,15 @@ def test_a_user_error_is_one_line_and_exit_code_2(argv, said, capsys, tmp_path, 
 
 
 def test_an_unknown_flag_is_exit_code_2():
-    result = subprocess.run([sys.executable, ROOT / "run_all.py", "--sittings", "x"], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, ROOT / "run_all.py", "--sittings", "x"], capture_output=True, text=True
+    )
     assert result.returncode == 2 and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("text, seeds", [("0", (0,)), ("0-2", (0, 1, 2)), ("3,0-1", (3, 0, 1)), ("1,1", (1,))])
+@pytest.mark.parametrize(
+    "text, seeds", [("0", (0,)), ("0-2", (0, 1, 2)), ("3,0-1", (3, 0, 1)), ("1,1", (1,))]
+)
 def test_seeds(text, seeds):
     assert cli.parse_seeds(text) == seeds
 
@@ -83,13 +97,25 @@ def test_list_names_everything(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main("list") == 0
     printed = capsys.readouterr().out
-    for name in ("coop", "dualcoop", "partial", "long_tail", "pictograms", "digits", "voc2007", "pocket-RN"):
+    for name in (
+        "coop",
+        "dualcoop",
+        "partial",
+        "long_tail",
+        "pictograms",
+        "digits",
+        "voc2007",
+        "pocket-RN",
+    ):
         assert name in printed
 
 
 def test_plan_of_the_readme_command_has_all_ratios_and_runs_nothing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main("plan", "--settings", "partial", "--methods", "zero_shot_clip", "--datasets", "digits") == 0
+    assert (
+        main("plan", "--settings", "partial", "--methods", "zero_shot_clip", "--datasets", "digits")
+        == 0
+    )
     printed = capsys.readouterr().out
     for ratio in range(1, 10):
         assert f"known=0.{ratio}" in printed

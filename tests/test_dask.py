@@ -1,4 +1,5 @@
-"""The same sweep over Dask: a real scheduler and two workers in processes of their own, killed at bad moments."""
+"""The same sweep over Dask: a real scheduler and two workers in processes of their own, killed at
+bad moments."""
 
 import signal
 import socket
@@ -19,7 +20,8 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 @pytest.fixture
 def cluster(tmp_path, leases):  # noqa: F811
-    """Starts a scheduler and two workers with the ordinary commands; returns (address, workers, start again)."""
+    """Starts a scheduler and two workers with the ordinary commands; returns (address, workers,
+    start again)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -33,7 +35,17 @@ def cluster(tmp_path, leases):  # noqa: F811
         return processes[-1]
 
     def start_worker() -> subprocess.Popen:
-        command = [*dask, "worker", address, "--nthreads", "1", "--resources", "GPU=1", "--no-dashboard", "--no-nanny"]
+        command = [
+            *dask,
+            "worker",
+            address,
+            "--nthreads",
+            "1",
+            "--resources",
+            "GPU=1",
+            "--no-dashboard",
+            "--no-nanny",
+        ]
         options = ["--local-directory", str(tmp_path / "dask"), "--death-timeout", str(PATIENCE)]
         processes.append(subprocess.Popen([*command, *options], **QUIET))
         return processes[-1]
@@ -53,14 +65,17 @@ def test_a_worker_is_killed_and_later_the_scheduler(tmp_path, leases, cluster): 
     out, number = tmp_path / "out", 80
     scheduler, workers = start_scheduler(), [start_worker(), start_worker()]
     main = start(out, "dask", number, 0.1, address=address)
-    wait_for(lambda: running(out) >= 8 and len({process for _, _, process in notes(out, "start")}) == 2)
+    wait_for(
+        lambda: running(out) >= 8 and len({process for _, _, process in notes(out, "start")}) == 2
+    )
     workers[0].kill()
     at_the_kill = running(out)
     wait_for(lambda: running(out) >= at_the_kill + 6)
     assert main.poll() is None  # the other worker goes on, and so does the sweep
     scheduler.kill()
     scheduler.wait()
-    main.send_signal(signal.SIGINT)  # reaches supervisors through the shared folder, not through Dask
+    # reaches supervisors through the shared folder, not through Dask
+    main.send_signal(signal.SIGINT)
     printed, _ = main.communicate(timeout=PATIENCE)
     assert main.returncode == 1 and "to continue: do it again" in printed, printed
     workers[1].wait(timeout=PATIENCE)  # a Dask worker ends with its scheduler

@@ -1,4 +1,5 @@
-"""COCO 2014 from instances files: order, names, crowds, images without annotations, and files that are wrong."""
+"""COCO 2014 from instances files: order, names, crowds, images without annotations, and files that
+are wrong."""
 
 import json
 import pickle
@@ -12,8 +13,8 @@ from benchmark.task import PRESENT
 
 ANNOTATIONS = "coco/annotations"
 SEEN_IDS = [
-    0, 1, 2, 3, 6, 7, 8, 13, 14, 17, 18, 21, 22, 23, 24, 26, 28, 29, 30, 33, 37, 39, 42, 44, 45, 46, 47, 48, 49, 50,
-    51, 53, 54, 56, 59, 61, 62, 63, 64, 65, 68, 69, 70, 72, 73, 74, 75, 79,
+    0, 1, 2, 3, 6, 7, 8, 13, 14, 17, 18, 21, 22, 23, 24, 26, 28, 29, 30, 33, 37, 39, 42, 44, 45,
+    46, 47, 48, 49, 50, 51, 53, 54, 56, 59, 61, 62, 63, 64, 65, 68, 69, 70, 72, 73, 74, 75, 79,
 ]  # fmt: skip
 UNSEEN_IDS = [4, 5, 15, 16, 19, 20, 25, 27, 31, 36, 41, 43, 55, 57, 66, 71, 76]
 
@@ -36,7 +37,11 @@ def test_order_names_and_notes(root):
     assert [len(dataset.splits[name]) for name in ("train", "test")] == [90, 82]
     assert dataset.names[0] == "coco/train2014/COCO_train2014_000000000001.jpg"
     assert dataset.names[90] == "coco/val2014/COCO_val2014_000000000201.jpg"
-    assert len(dataset.classes) == 80 and dataset.classes[60] == "dining table" and dataset.classes[79] == "toothbrush"
+    assert (
+        len(dataset.classes) == 80
+        and dataset.classes[60] == "dining table"
+        and dataset.classes[79] == "toothbrush"
+    )
     # The miniature lists the categories out of order; image i shows class i % 80 among others.
     assert all(dataset.y[i - 1, i % 80] == PRESENT for i in range(1, 80))
     assert dataset.y[87].tolist() == [1] + [0] * 79  # a crowd of persons and nothing else
@@ -62,7 +67,9 @@ def test_columns_are_joined_by_name_not_by_position(root):
 
 
 def test_the_48_17_split_is_the_published_one():
-    assert [coco2014.CLASSES.index(name) for name in sorted(coco2014.SEEN, key=coco2014.CLASSES.index)] == SEEN_IDS
+    assert [
+        coco2014.CLASSES.index(name) for name in sorted(coco2014.SEEN, key=coco2014.CLASSES.index)
+    ] == SEEN_IDS
     assert sorted(coco2014.CLASSES.index(name) for name in coco2014.UNSEEN) == UNSEEN_IDS
     assert len(coco2014.SEEN) == 48 and len(coco2014.UNSEEN) == 17
 
@@ -90,16 +97,26 @@ def test_sample_of_images_that_are_not_in_val2014(root):
 
 def test_annotation_file_of_the_wrong_split(root):
     folder = root / ANNOTATIONS
-    (folder / "instances_train2014.json").write_bytes((folder / "instances_val2014.json").read_bytes())
-    with pytest.raises(ValueError, match=r"train2014\.json is not of the split train2014.*COCO_val2014_"):
+    (folder / "instances_train2014.json").write_bytes(
+        (folder / "instances_val2014.json").read_bytes()
+    )
+    with pytest.raises(
+        ValueError, match=r"train2014\.json is not of the split train2014.*COCO_val2014_"
+    ):
         coco2014.load(root)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["images"].append({**c["images"][0]}), "listed twice, first COCO_train2014_000000000001"),
-        (lambda c: c["images"][1].update(id=c["images"][0]["id"]), r"image ids\): 1 images listed twice, first 1"),
+        (
+            lambda c: c["images"].append({**c["images"][0]}),
+            "listed twice, first COCO_train2014_000000000001",
+        ),
+        (
+            lambda c: c["images"][1].update(id=c["images"][0]["id"]),
+            r"image ids\): 1 images listed twice, first 1",
+        ),
         (lambda c: c["annotations"][0].update(image_id=4_242), "annotation 1 points to image 4242"),
         (lambda c: c["annotations"][0].update(category_id=12), "category 12"),
         (lambda c: c["categories"][0].update(name="unicorn"), "COCO has no class 'unicorn'"),
@@ -122,7 +139,9 @@ def test_cut_json_and_missing_image(root):
         coco2014.load(root)
     path.write_text(whole)
     (root / "coco/val2014/COCO_val2014_000000000203.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 172 images are missing .*COCO_val2014_000000000203\.jpg"):
+    with pytest.raises(
+        FileNotFoundError, match=r"1 of 172 images are missing .*COCO_val2014_000000000203\.jpg"
+    ):
         coco2014.load(root)
 
 

@@ -8,7 +8,9 @@ from benchmark import data
 from benchmark.data import voc2007
 from benchmark.task import ABSENT, PRESENT, UNKNOWN
 
-BUS, CAR, PERSON, SOFA = (voc2007.RAW_CLASSES.index(name) for name in ("bus", "car", "person", "sofa"))
+BUS, CAR, PERSON, SOFA = (
+    voc2007.RAW_CLASSES.index(name) for name in ("bus", "car", "person", "sofa")
+)
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def test_splits_names_and_classes(root):
     assert (dataset.y[0, [0, 1]] == [PRESENT, ABSENT]).all()
 
 
-@pytest.mark.parametrize(("rule", "value"), [("absent", ABSENT), ("ignore", UNKNOWN), ("present", PRESENT)])
+@pytest.mark.parametrize(
+    ("rule", "value"), [("absent", ABSENT), ("ignore", UNKNOWN), ("present", PRESENT)]
+)
 def test_difficult_rule_in_train_and_test(root, rule, value):
     dataset = voc2007.load(root, difficult=rule)
     for rows in dataset.splits.values():
@@ -38,7 +42,9 @@ def test_difficult_rule_in_train_and_test(root, rule, value):
         assert only[BUS] == value and only[CAR] == value and only[PERSON] == ABSENT
         assert mixed[BUS] == PRESENT  # a difficult bus beside an ordinary one
         assert mixed[SOFA] == value and mixed[PERSON] == PRESENT
-    assert dataset.notes == {f"labels that rest on difficult objects alone ({rule})": {"train": 3, "test": 3}}
+    assert dataset.notes == {
+        f"labels that rest on difficult objects alone ({rule})": {"train": 3, "test": 3}
+    }
 
 
 def test_rules_differ_only_in_difficult_cells(root):
@@ -65,7 +71,10 @@ def test_unknown_class_and_broken_xml_name_the_file(root):
 
 def test_missing_image_and_image_listed_twice(root):
     (root / "VOCdevkit/VOC2007/JPEGImages/000005.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 74 images are missing .*000005\.jpg .*run_all\.py data voc2007"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"1 of 74 images are missing .*000005\.jpg .*run_all\.py data voc2007",
+    ):
         voc2007.load(root)
     path = root / "VOCdevkit/VOC2007/ImageSets/Main/test.txt"
     path.write_text(path.read_text() + "000001\r\n")
@@ -89,7 +98,11 @@ def test_by_name_with_the_data_folder_of_the_environment(root, monkeypatch, tmp_
     assert data.load("voc2007", difficult="ignore") is not first
     monkeypatch.setenv("LOWLABEL_DATA", str(tmp_path / "nowhere"))
     sentence = data.available("voc2007")
-    assert "ImageSets/Main/trainval.txt" in sentence and "nowhere" in sentence and "run_all.py data voc2007" in sentence
+    assert (
+        "ImageSets/Main/trainval.txt" in sentence
+        and "nowhere" in sentence
+        and "run_all.py data voc2007" in sentence
+    )
     with pytest.raises(FileNotFoundError, match="trainval"):
         data.load("voc2007")
 

@@ -1,4 +1,5 @@
-"""Downloads against a local server: cut, resumed, wrong, unsafe, half unpacked; and the table of sources."""
+"""Downloads against a local server: cut, resumed, wrong, unsafe, half unpacked; and the table of
+sources."""
 
 import hashlib
 import io
@@ -22,7 +23,8 @@ TEXT = bytes(range(256)) * 400 * 8  # 819,200 bytes, 12.5 chunks
 
 
 class Server:
-    """Serves `files` with ranges; `cuts` are numbers of bytes after which the next answers break off."""
+    """Serves `files` with ranges; `cuts` are numbers of bytes after which the next answers break
+    off."""
 
     def __init__(self):
         self.files, self.cuts, self.requests, self.ranges = {}, [], [], True
@@ -80,7 +82,9 @@ def put(server, monkeypatch):
     def put_source(file, content, checksum=None, provides="here", archive=False):
         server.files[file] = content
         checksum = f"md5:{hashlib.md5(content).hexdigest()}" if checksum is None else checksum
-        source = Source(file, f"{server.url}/{file}", len(content), checksum, "by us", ".", provides, archive)
+        source = Source(
+            file, f"{server.url}/{file}", len(content), checksum, "by us", ".", provides, archive
+        )
         monkeypatch.setitem(SOURCES, "voc2007", (source,))
         return source
 
@@ -107,7 +111,7 @@ def link(name, target, kind):
     return info
 
 
-# ---- transfer -----------------------------------------------------------------------------------------------------
+# ---- transfer ------------------------------------------------------------------------------------
 
 
 def test_cut_in_the_middle_continues_with_the_missing_bytes(tmp_path, server, put):
@@ -116,8 +120,14 @@ def test_cut_in_the_middle_continues_with_the_missing_bytes(tmp_path, server, pu
     download.download("voc2007", tmp_path)
     assert (tmp_path / "list.txt").read_bytes() == TEXT
     assert server.requests == [None, f"bytes={3 * CHUNK}-", f"bytes={5 * CHUNK}-"]
-    assert sorted(path.name for path in (tmp_path / ".downloads").iterdir()) == ["list.txt.json", "list.txt.lock"]
-    assert download.status("voc2007", tmp_path)[0].checksum == f"md5:{hashlib.md5(TEXT).hexdigest()} verified"
+    assert sorted(path.name for path in (tmp_path / ".downloads").iterdir()) == [
+        "list.txt.json",
+        "list.txt.lock",
+    ]
+    assert (
+        download.status("voc2007", tmp_path)[0].checksum
+        == f"md5:{hashlib.md5(TEXT).hexdigest()} verified"
+    )
     download.download("voc2007", tmp_path)
     assert len(server.requests) == 3  # nothing is fetched twice
 
@@ -125,7 +135,9 @@ def test_cut_in_the_middle_continues_with_the_missing_bytes(tmp_path, server, pu
 def test_a_later_command_continues(tmp_path, server, put):
     put("list.txt", TEXT, provides="list.txt")
     server.cuts = [5 * CHUNK + 9, 0, 0, 0]
-    with pytest.raises(DownloadError, match=r"failed 3 times.*327,680 bytes are kept in .*list\.txt\.part") as caught:
+    with pytest.raises(
+        DownloadError, match=r"failed 3 times.*327,680 bytes are kept in .*list\.txt\.part"
+    ) as caught:
         download.download("voc2007", tmp_path)
     assert "same command continues" in str(caught.value)
     assert download.status("voc2007", tmp_path)[0].state == "40 % downloaded"
@@ -145,7 +157,10 @@ def test_server_without_ranges_starts_over(tmp_path, server, put):
     put("list.txt", TEXT, provides="list.txt")
     server.cuts, server.ranges = [CHUNK], False
     download.download("voc2007", tmp_path)
-    assert (tmp_path / "list.txt").read_bytes() == TEXT and server.requests == [None, f"bytes={CHUNK}-"]
+    assert (tmp_path / "list.txt").read_bytes() == TEXT and server.requests == [
+        None,
+        f"bytes={CHUNK}-",
+    ]
 
 
 def test_two_versions_of_a_file_are_never_joined(tmp_path, server, put):
@@ -175,8 +190,16 @@ def test_wrong_checksum_names_file_expected_and_found(tmp_path, server, put):
     with pytest.raises(DownloadError) as caught:
         download.download("voc2007", tmp_path)
     text = str(caught.value)
-    assert "list.txt" in text and "0" * 32 in text and hashlib.md5(TEXT).hexdigest() in text and server.url in text
-    assert not (tmp_path / "list.txt").exists() and download.status("voc2007", tmp_path)[0].state == "missing"
+    assert (
+        "list.txt" in text
+        and "0" * 32 in text
+        and hashlib.md5(TEXT).hexdigest() in text
+        and server.url in text
+    )
+    assert (
+        not (tmp_path / "list.txt").exists()
+        and download.status("voc2007", tmp_path)[0].state == "missing"
+    )
 
 
 def test_not_found_disk_full_and_no_room(tmp_path, server, put, monkeypatch):
@@ -188,7 +211,9 @@ def test_not_found_disk_full_and_no_room(tmp_path, server, put, monkeypatch):
         download.download("voc2007", tmp_path)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 0, 1000))
-    with pytest.raises(DownloadError, match=r"list\.txt needs 819\.2 kB more .* 1\.0 kB are free; make room"):
+    with pytest.raises(
+        DownloadError, match=r"list\.txt needs 819\.2 kB more .* 1\.0 kB are free; make room"
+    ):
         download.download("voc2007", tmp_path)
     assert source.size == len(TEXT)
 
@@ -196,11 +221,14 @@ def test_not_found_disk_full_and_no_room(tmp_path, server, put, monkeypatch):
 def test_two_processes_do_not_write_one_file(tmp_path, server, put):
     source = put("list.txt", TEXT)
     (tmp_path / ".downloads").mkdir()
-    with download._alone(tmp_path, source), pytest.raises(DownloadError, match="another process downloads list"):
+    with (
+        download._alone(tmp_path, source),
+        pytest.raises(DownloadError, match="another process downloads list"),
+    ):
         download.download("voc2007", tmp_path)
 
 
-# ---- archives -----------------------------------------------------------------------------------------------------
+# ---- archives ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -210,7 +238,12 @@ def packed(tmp_path, put):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as file:
         file.add(tmp_path / "original/VOCdevkit", "VOCdevkit")
-    put("voc.tar", stream.getvalue(), provides="VOCdevkit/VOC2007/ImageSets/Main/test.txt", archive=True)
+    put(
+        "voc.tar",
+        stream.getvalue(),
+        provides="VOCdevkit/VOC2007/ImageSets/Main/test.txt",
+        archive=True,
+    )
     return tmp_path / "data"
 
 
@@ -222,8 +255,12 @@ def test_archive_is_unpacked_beside_what_is_there(packed, monkeypatch):
     download.download("voc2007", packed)
     assert data.available("voc2007") == "" and data.load("voc2007").y.shape == (74, 20)
     assert (packed / "VOCdevkit/VOC2007/JPEGImages/mine.jpg").read_text() == "stays"
-    assert not (packed / ".downloads/voc.tar").exists() and not list(packed.glob(".downloads/*.unpacking"))
-    assert "ready" in download.table(packed, "voc2007") and "verified" in download.table(packed, "voc2007")
+    assert not (packed / ".downloads/voc.tar").exists() and not list(
+        packed.glob(".downloads/*.unpacking")
+    )
+    assert "ready" in download.table(packed, "voc2007") and "verified" in download.table(
+        packed, "voc2007"
+    )
 
 
 @pytest.mark.parametrize("moment", ["unpacking", "moving"])
@@ -242,7 +279,11 @@ def test_half_unpacked_folder_never_looks_complete(packed, monkeypatch, moment):
     with monkeypatch.context() as patch:
         patch.setattr(_archives.os, "replace", interrupted)
         if moment == "unpacking":
-            patch.setattr(tarfile.TarFile, "extractall", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(
+                tarfile.TarFile,
+                "extractall",
+                lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt),
+            )
         with pytest.raises(KeyboardInterrupt):
             download.download("voc2007", packed)
     assert "voc.tar.unpacking to be finished" in data.available("voc2007")
@@ -290,7 +331,11 @@ def test_no_zip_member_escapes(tmp_path, put):
 
 
 def test_harmless_links_and_zip_files_are_unpacked(tmp_path, put):
-    members = [("a/one.txt", b"1"), link("b", "a/one.txt", tarfile.SYMTYPE), link("a/c", "../b", tarfile.SYMTYPE)]
+    members = [
+        ("a/one.txt", b"1"),
+        link("b", "a/one.txt", tarfile.SYMTYPE),
+        link("a/c", "../b", tarfile.SYMTYPE),
+    ]
     put("good.tar", tar_of(members), provides="b", archive=True)
     download.download("voc2007", tmp_path)
     assert (tmp_path / "b").read_text() == (tmp_path / "a/c").read_text() == "1"
@@ -307,14 +352,20 @@ def test_broken_archive_with_the_right_checksum(tmp_path, put, name):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         file.writestr("one.txt", "1" * 5000)
-    content = tar_of([("one.txt", b"1" * 5000)])[:3000] if name.endswith("tar") else stream.getvalue()[:3000]
+    content = (
+        tar_of([("one.txt", b"1" * 5000)])[:3000]
+        if name.endswith("tar")
+        else stream.getvalue()[:3000]
+    )
     put(name, content, provides="one.txt", archive=True)
-    with pytest.raises(DownloadError, match=rf"{name} cannot be unpacked .*delete it and download it again"):
+    with pytest.raises(
+        DownloadError, match=rf"{name} cannot be unpacked .*delete it and download it again"
+    ):
         download.download("voc2007", tmp_path)
     assert not (tmp_path / "one.txt").exists()
 
 
-# ---- table --------------------------------------------------------------------------------------------------------
+# ---- table ---------------------------------------------------------------------------------------
 
 
 def test_table_of_an_empty_folder_says_everything(tmp_path):
@@ -325,7 +376,11 @@ def test_table_of_an_empty_folder_says_everything(tmp_path):
             assert source.file in text and source.address in text and source.checksum[:12] in text
     assert text.count("licence") == 5 and text.count("incomplete") == 5
     assert "13.5 GB" in text and "911.1 MB" in text
-    assert "Step by step" in text and "Agreement and Disclaimer Form" in text and f"{tmp_path}/nus_wide" in text
+    assert (
+        "Step by step" in text
+        and "Agreement and Disclaimer Form" in text
+        and f"{tmp_path}/nus_wide" in text
+    )
     assert "pictograms" in text and "embedded" in text
     one = download.table(tmp_path, "voc2007")
     assert "md5:c52e279531787c972589f7e41ab4ae64" in one and "coco2014" not in one
@@ -337,7 +392,11 @@ def test_every_data_set_on_disk_has_sources_or_steps_and_a_licence():
     assert all(SOURCES[name] or name in download.STEPS for name in on_disk)
     for source in {source for sources in SOURCES.values() for source in sources}:
         kind, _, digest = source.checksum.partition(":")
-        assert len(digest) == {"md5": 32, "sha256": 64}[kind] and source.size > 0 and source.address.startswith("http")
+        assert (
+            len(digest) == {"md5": 32, "sha256": 64}[kind]
+            and source.size > 0
+            and source.address.startswith("http")
+        )
 
 
 def test_nus_wide_is_explained_and_nothing_is_fetched(tmp_path, capsys):

@@ -32,7 +32,8 @@ def golden():
 
 
 def aggregate(data):
-    """Channels (B, C), negative and positive, of the golden inputs: there the negative texts come first."""
+    """Channels (B, C), negative and positive, of the golden inputs: there the negative texts come
+    first."""
     negative, positive = data["text_features"].chunk(2)
     z_positive, z_negative = aggregate_regions(data["image_features"].mT, positive, negative)
     return z_negative, z_positive
@@ -40,7 +41,9 @@ def aggregate(data):
 
 def close(actual, expected, tolerance):
     assert actual.shape == expected.shape
-    assert torch.allclose(actual, expected, rtol=tolerance, atol=tolerance * expected.abs().max().item())
+    assert torch.allclose(
+        actual, expected, rtol=tolerance, atol=tolerance * expected.abs().max().item()
+    )
 
 
 def test_aggregation_equals_the_official_one(golden):
@@ -64,10 +67,14 @@ def test_aggregation_and_loss_equal_the_official_ones(golden):
 def test_aggregation_by_hand():
     """Numbers of shared/methods.md section 8."""
     regions = torch.tensor([[[1.0, 0], [0, 1], [0.6, 0.8]]])
-    positive, negative = aggregate_regions(regions, torch.tensor([[1.0, 0]]), torch.tensor([[0, 1.0]]))
+    positive, negative = aggregate_regions(
+        regions, torch.tensor([[1.0, 0]]), torch.tensor([[0, 1.0]])
+    )
     assert negative.item() == pytest.approx(0.0268282, rel=1e-4)
     assert positive.item() == pytest.approx(99.9865875, rel=1e-6)
-    longer, _ = aggregate_regions(7 * regions.double().half(), torch.tensor([[3.0, 0]]), torch.tensor([[0, 1.0]]))
+    longer, _ = aggregate_regions(
+        7 * regions.double().half(), torch.tensor([[3.0, 0]]), torch.tensor([[0, 1.0]])
+    )
     assert longer.item() == pytest.approx(positive.item(), rel=1e-3)
     soft, _ = aggregate_regions(
         regions, torch.tensor([[1.0, 0]]), torch.tensor([[0, 1.0]]), region_scale=0, logit_scale=3
@@ -108,7 +115,12 @@ def test_logits_and_region_weights_belong_together(clip, tmp_path):
 def test_trains_on_some_classes_a_batch(class_specific, clip, tmp_path):
     """One batch with two of the five classes moves the contexts of these two alone."""
     part, _, _ = make_part(clip, "regions", count=32, known=1.0)
-    options = {"context_length": 2, "class_specific": class_specific, "weight_decay": 0.0, "learning_rate": 1.0}
+    options = {
+        "context_length": 2,
+        "class_specific": class_specific,
+        "weight_decay": 0.0,
+        "learning_rate": 1.0,
+    }
     start = Method(**options, epochs=0)
     fit(start, clip, part, tmp_path)
     method = Method(**options, classes_per_batch=2, epochs=1)
@@ -122,11 +134,16 @@ def test_starts_with_the_words_of_two_texts(clip, tmp_path):
     part, x, _ = make_part(clip, "regions")
     method = Method(init_positive="a photo of a", init_negative="a photo without a", epochs=0)
     fit(method, clip, part, tmp_path)
-    texts = [clip.text([f"{start} {name}." for name in CLASSES]) for start in ("a photo of a", "a photo without a")]
+    texts = [
+        clip.text([f"{start} {name}." for name in CLASSES])
+        for start in ("a photo of a", "a photo without a")
+    ]
     positive, negative = aggregate_regions(x, *texts)
     assert torch.allclose(method.predict(clip, x, CLASSES), positive - negative, atol=1e-3)
     with pytest.raises(ValueError, match="same number of tokens"):
-        fit(Method(init_positive="a photo of a", init_negative="no", epochs=0), clip, part, tmp_path)
+        fit(
+            Method(init_positive="a photo of a", init_negative="no", epochs=0), clip, part, tmp_path
+        )
     with pytest.raises(ValueError, match="both"):
         fit(Method(init_negative="no"), clip, part, tmp_path)
 

@@ -1,4 +1,5 @@
-"""The rendered data sets: glyphs exist and differ, scenes are pure functions, labels are what is drawn."""
+"""The rendered data sets: glyphs exist and differ, scenes are pure functions, labels are what is
+drawn."""
 
 import pickle
 import subprocess
@@ -35,11 +36,17 @@ def dataset(request):
 
 def test_every_form_is_a_glyph_of_the_face():
     known = FT2Font(str(scenes.FONTS / f"{pictograms.FACE}.ttf")).get_charmap()
-    assert [c for forms in pictograms.FORMS.values() for c in "".join(forms) if ord(c) not in known] == []
+    assert [
+        c for forms in pictograms.FORMS.values() for c in "".join(forms) if ord(c) not in known
+    ] == []
 
 
 def test_class_lists_have_the_promised_sizes():
-    assert (len(pictograms.CLASSES_65), len(pictograms.CLASSES_20), len(pictograms.UNSEEN_17)) == (65, 20, 17)
+    assert (len(pictograms.CLASSES_65), len(pictograms.CLASSES_20), len(pictograms.UNSEEN_17)) == (
+        65,
+        20,
+        17,
+    )
     assert set(pictograms.CLASSES_20) < set(pictograms.CLASSES_65) > set(pictograms.UNSEEN_17)
     assert len(set(pictograms.CLASSES_20)) == 20 and len(set(pictograms.UNSEEN_17)) == 17
     assert not set(pictograms.FOREIGN_45) & set(pictograms.CLASSES_20)
@@ -62,7 +69,10 @@ def test_classes_do_not_look_alike():
 def test_dataset_is_consistent(dataset):
     rows = np.concatenate(list(dataset.splits.values()))
     assert sorted(rows.tolist()) == list(range(len(dataset.y)))
-    assert dataset.y.dtype == np.int8 and dataset.y.shape == (len(dataset.names), len(dataset.classes))
+    assert dataset.y.dtype == np.int8 and dataset.y.shape == (
+        len(dataset.names),
+        len(dataset.classes),
+    )
     assert len(set(dataset.names)) == len(dataset.names)
     assert (dataset.y.sum(1) >= 1).all()
     assert (dataset.y[dataset.splits["test"]].sum(0) >= 20).all(), "every class can be scored"
@@ -86,20 +96,26 @@ def test_scenes_do_not_depend_on_the_process_or_on_order(name):
     import hashlib
 
     data = LOADERS[name](NOWHERE)
-    here = {index: data.open(index).tobytes() for index in (40, 5, 3)}  # drawn in another order than over there
+    # drawn in another order than over there
+    here = {index: data.open(index).tobytes() for index in (40, 5, 3)}
     assert digest(3, 5, 40).strip() == hashlib.sha256(here[3] + here[5] + here[40]).hexdigest()
 
 
 @pytest.mark.parametrize("name", pictograms.SHAPES)
 def test_labels_are_what_is_drawn(name, monkeypatch):
-    """The characters that reach the renderer are forms of the labelled classes, plus foreign ones that are no class."""
+    """The characters that reach the renderer are forms of the labelled classes, plus foreign ones
+    that are no class."""
     drawn: list[str] = []
     original = scenes.glyph_mask
     monkeypatch.setattr(
-        scenes, "glyph_mask", lambda face, character, *rest: drawn.append(character) or original(face, character, *rest)
+        scenes,
+        "glyph_mask",
+        lambda face, character, *rest: drawn.append(character) or original(face, character, *rest),
     )
     data = LOADERS[name](NOWHERE)
-    owner = {c: class_name for class_name, forms in pictograms.FORMS.items() for c in "".join(forms)}
+    owner = {
+        c: class_name for class_name, forms in pictograms.FORMS.items() for c in "".join(forms)
+    }
     for index in [*range(12), *data.splits["test"][:12]]:
         drawn.clear()
         data.open(index)
@@ -125,18 +141,26 @@ def test_every_object_leaves_its_colour_on_the_picture():
     """A box returned by the renderer holds what differs from the same scene without objects."""
     mask = scenes.glyph_mask(pictograms.FACE, "\u2693", 24, 0, "plain")
     look = scenes.Look(contrast=0.8, saturation=0.0)
-    picture, boxes = scenes.draw_scene(scenes.scene_generator("x", 1), [scenes.Thing(0, mask)], look, 64)
+    picture, boxes = scenes.draw_scene(
+        scenes.scene_generator("x", 1), [scenes.Thing(0, mask)], look, 64
+    )
     ground = picture[:, 0, 0]
     rows, columns = np.nonzero((picture != ground[:, None, None]).any(0))
     top, left, bottom, right = boxes[0].astype(int)
-    assert (rows.min(), columns.min()) >= (top, left) and rows.max() < bottom and columns.max() < right
+    assert (
+        (rows.min(), columns.min()) >= (top, left) and rows.max() < bottom and columns.max() < right
+    )
     assert len(rows) > 0.5 * (mask > 128).sum()
 
 
 def test_long_tail_has_head_medium_and_tail():
     data = pictograms_lt.load(NOWHERE)
     positives = data.y[data.splits["train"]].sum(0)
-    groups = [(positives >= 100).sum(), ((positives >= 20) & (positives < 100)).sum(), (positives < 20).sum()]
+    groups = [
+        (positives >= 100).sum(),
+        ((positives >= 20) & (positives < 100)).sum(),
+        (positives < 20).sum(),
+    ]
     assert groups == [6, 6, 8] and positives.min() >= 3
     test = data.y[data.splits["test"]].sum(0)
     assert test.max() < 1.5 * test.min(), "the test set is balanced"
@@ -149,4 +173,7 @@ def test_print_milliseconds_per_scene(dataset, capsys):
     for index in range(100):
         dataset.open(index)
     with capsys.disabled():
-        print(f"\n{dataset.name}: {(time.process_time() - start) * 10:.2f} ms CPU a scene (glyphs cached)")
+        print(
+            f"\n{dataset.name}: {(time.process_time() - start) * 10:.2f} ms CPU a scene (glyphs "
+            f"cached)"
+        )

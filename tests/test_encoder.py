@@ -1,4 +1,5 @@
-"""The encoder handle: dense features equal to the official ones, loading, image sizes, text, clear errors."""
+"""The encoder handle: dense features equal to the official ones, loading, image sizes, text, clear
+errors."""
 
 import copy
 import json
@@ -30,7 +31,7 @@ def make(checkpoints: dict[str, Path], name: str, options: str = "") -> Clip:
     return Clip(parse_encoder(f"{name}/{checkpoints[name]}{options}"))
 
 
-# ---------------------------------------------------------------- dense features, against the official implementation
+# ---------------------------------------------------------------- dense features, against the offic
 
 
 @pytest.fixture
@@ -45,32 +46,50 @@ def official(golden: dict[str, torch.Tensor]) -> torch.nn.Module:
     from open_clip.modified_resnet import ModifiedResNet
 
     width, heads = int(golden["cfg_width"]), int(golden["pool_heads"])
-    visual = ModifiedResNet(golden["cfg_layers"].tolist(), int(golden["cfg_out"]), heads, 224, width)
-    visual.load_state_dict({key[2:]: value.float() for key, value in golden.items() if key.startswith("w/")})
+    visual = ModifiedResNet(
+        golden["cfg_layers"].tolist(), int(golden["cfg_out"]), heads, 224, width
+    )
+    visual.load_state_dict(
+        {key[2:]: value.float() for key, value in golden.items() if key.startswith("w/")}
+    )
     return visual.eval().requires_grad_(False)
 
 
 def test_dense_pool_is_the_official_one(golden: dict, official: torch.nn.Module) -> None:
     for size in ("224", "odd"):
         found = dense.dense_pool(official.attnpool, golden[f"fmap_{size}"])
-        torch.testing.assert_close(found, golden[f"dense_{size}"].transpose(1, 2), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            found, golden[f"dense_{size}"].transpose(1, 2), atol=1e-5, rtol=1e-5
+        )
     dense.set_image_size(official, 448)
-    torch.testing.assert_close(official.attnpool.positional_embedding, golden["posemb_448"], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        official.attnpool.positional_embedding, golden["posemb_448"], atol=1e-6, rtol=1e-6
+    )
     found = dense.dense_pool(official.attnpool, golden["fmap_448"])
     torch.testing.assert_close(found, golden["dense_448"].transpose(1, 2), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_whole_tower_is_the_official_one(golden: dict, official: torch.nn.Module, folded: bool) -> None:
+def test_whole_tower_is_the_official_one(
+    golden: dict, official: torch.nn.Module, folded: bool
+) -> None:
     tower = dense.frozen_copy(official) if folded else official
     small, large = golden["image_224"].float(), golden["image_448"].float()
     close = {"atol": 1e-4, "rtol": 1e-4}
-    torch.testing.assert_close(dense.dense_features(tower, small), golden["image_dense_224"].transpose(1, 2), **close)
+    torch.testing.assert_close(
+        dense.dense_features(tower, small), golden["image_dense_224"].transpose(1, 2), **close
+    )
     found = dense.dense_features(tower, large)  # positions resized at run time
-    torch.testing.assert_close(found, golden["image_dense_built224_run448"].transpose(1, 2), **close)
-    torch.testing.assert_close(dense.global_features(tower, small), golden["image_pooled_224"], **close)
+    torch.testing.assert_close(
+        found, golden["image_dense_built224_run448"].transpose(1, 2), **close
+    )
+    torch.testing.assert_close(
+        dense.global_features(tower, small), golden["image_pooled_224"], **close
+    )
     dense.set_image_size(tower, 448)
-    torch.testing.assert_close(dense.dense_features(tower, large), golden["image_dense_448"].transpose(1, 2), **close)
+    torch.testing.assert_close(
+        dense.dense_features(tower, large), golden["image_dense_448"].transpose(1, 2), **close
+    )
 
 
 def test_attention_pool_equals_open_clip(golden: dict, official: torch.nn.Module) -> None:
@@ -91,7 +110,9 @@ def test_image_sizes(checkpoints: dict, name: str, size: int) -> None:
     regions, pooled = clip.regions(images), clip.image(images)
     assert regions.shape == (2, h * w + 1, 24) and pooled.shape == (2, 24) and clip.width == 24
     torch.testing.assert_close(regions.norm(dim=-1), torch.ones(2, h * w + 1))
-    torch.testing.assert_close(pooled, torch.nn.functional.normalize(clip.module.encode_image(images), dim=-1))
+    torch.testing.assert_close(
+        pooled, torch.nn.functional.normalize(clip.module.encode_image(images), dim=-1)
+    )
     tower = dense.frozen_copy(clip.module.visual)
     found = dense.global_features(tower, images)
     torch.testing.assert_close(found, clip.module.encode_image(images), atol=1e-4, rtol=1e-4)
@@ -99,7 +120,8 @@ def test_image_sizes(checkpoints: dict, name: str, size: int) -> None:
 
 
 def test_transformer_regions_are_the_value_path_of_the_last_block(checkpoints: dict) -> None:
-    """Attention that looks only at its own token, without residual and MLP, must give the same patch features."""
+    """Attention that looks only at its own token, without residual and MLP, must give the same
+    patch features."""
     visual = make(checkpoints, "tiny-ViT").module.visual
     images = torch.randn(2, 3, 64, 64)
     tokens = visual._embeds(images)
@@ -108,7 +130,10 @@ def test_transformer_regions_are_the_value_path_of_the_last_block(checkpoints: d
     last = visual.transformer.resblocks[-1]
     only_itself = torch.full((17, 17), -torch.inf).fill_diagonal_(0)
     x = last.ln_1(tokens)
-    expected = visual.ln_post(last.attn(x, x, x, attn_mask=only_itself, need_weights=False)[0]) @ visual.proj
+    expected = (
+        visual.ln_post(last.attn(x, x, x, attn_mask=only_itself, need_weights=False)[0])
+        @ visual.proj
+    )
     found = dense.dense_features(visual, images)
     torch.testing.assert_close(found[:, 1:], expected[:, 1:], atol=1e-5, rtol=1e-5)
     everything = torch.zeros(17, 17).index_fill_(1, torch.tensor([0]), -torch.inf)
@@ -131,7 +156,8 @@ def test_text_equals_the_full_length(checkpoints: dict, name: str) -> None:
 
 
 def test_loading_leaves_the_random_state_alone(checkpoints: dict) -> None:
-    """A method must draw the same numbers whether the model was loaded before it was seeded or is loaded afterwards."""
+    """A method must draw the same numbers whether the model was loaded before it was seeded or is
+    loaded afterwards."""
     before = torch.get_rng_state()
     make(checkpoints, "tiny-RN").module  # noqa: B018
     assert torch.equal(torch.get_rng_state(), before)
@@ -150,19 +176,28 @@ def test_preprocess(checkpoints: dict) -> None:
     clip = make(checkpoints, "tiny-RN")
     squashed = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR), np.float32) / 255
     mean, std = (np.array(values, np.float32) for values in clip.statistics)
-    np.testing.assert_allclose(clip.preprocess(image).numpy(), ((squashed - mean) / std).transpose(2, 0, 1), rtol=1e-5)
+    np.testing.assert_allclose(
+        clip.preprocess(image).numpy(), ((squashed - mean) / std).transpose(2, 0, 1), rtol=1e-5
+    )
     crop = make(checkpoints, "tiny-RN", "+crop+imagenet")
-    assert crop.preprocess(image).shape == (3, 64, 64) and crop.statistics[0] == (0.485, 0.456, 0.406)
+    assert crop.preprocess(image).shape == (3, 64, 64) and crop.statistics[0] == (
+        0.485,
+        0.456,
+        0.406,
+    )
     grey = Image.new("L", (64, 200), 255)
     assert torch.isfinite(crop.preprocess(grey)).all()
 
 
 def test_crop_equals_open_clip(checkpoints: dict) -> None:
-    """Short side bicubic and centre crop, pixel by pixel as open_clip's own evaluation transform."""
+    """Short side bicubic and centre crop, pixel by pixel as open_clip's own evaluation
+    transform."""
     pixels = np.random.default_rng(1).integers(0, 256, (50, 91, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     expected = open_clip.image_transform(64, is_train=False)(image)
-    torch.testing.assert_close(make(checkpoints, "tiny-RN", "+crop").preprocess(image), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        make(checkpoints, "tiny-RN", "+crop").preprocess(image), expected, atol=1e-5, rtol=1e-5
+    )
 
 
 # ---------------------------------------------------------------- descriptions and weights files
@@ -178,7 +213,12 @@ def test_parse() -> None:
         "statistics": "imagenet",
     }
     assert parse_encoder("ViT-B-16/OpenAI") == parse_encoder("ViT-B-16/openai@224")
-    for text in ("pocket-RN", "pocket-ViT+crop", "RN50/openai@224", "ViT-L-14/laion2b_s32b_b82k@336+imagenet"):
+    for text in (
+        "pocket-RN",
+        "pocket-ViT+crop",
+        "RN50/openai@224",
+        "ViT-L-14/laion2b_s32b_b82k@336+imagenet",
+    ):
         assert parse_encoder(format_encoder(parse_encoder(text))) == parse_encoder(text)
 
 
@@ -214,7 +254,9 @@ def test_local_checkpoint_is_known_by_its_hash(
         Clip(description).module  # noqa: B018
 
 
-def test_changed_checkpoint_is_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_checkpoint_is_hashed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "weights.pt"
     path.write_bytes(b"one")
@@ -234,7 +276,9 @@ def test_checkpoint_made_for_another_size(checkpoints: dict, tmp_path: Path) -> 
     torch.save({"state_dict": model.state_dict()}, tmp_path / "large.pt")
     images = torch.randn(1, 3, 128, 128)
     large = Clip(parse_encoder(f"tiny-RN/{tmp_path}/large.pt@128"))
-    torch.testing.assert_close(large.regions(images), make(checkpoints, "tiny-RN", "@128").regions(images))
+    torch.testing.assert_close(
+        large.regions(images), make(checkpoints, "tiny-RN", "@128").regions(images)
+    )
     small = Clip(parse_encoder(f"tiny-RN/{tmp_path}/large.pt@64"))
     assert small.module.visual.attnpool.positional_embedding.shape == (5, 256)
 
@@ -245,7 +289,8 @@ def test_wrong_architecture(checkpoints: dict) -> None:
 
 
 def test_quick_gelu_for_openai_weights(checkpoints: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenAI's weights were trained with QuickGELU: the tag decides, not the name of the architecture."""
+    """OpenAI's weights were trained with QuickGELU: the tag decides, not the name of the
+    architecture."""
     monkeypatch.setattr(encoder, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
     monkeypatch.setattr(encoder, "weights_file", lambda description: checkpoints["tiny-ViT"])
     quick = Clip(parse_encoder(f"tiny-ViT/{checkpoints['tiny-ViT']}")).module
@@ -255,15 +300,23 @@ def test_quick_gelu_for_openai_weights(checkpoints: dict, monkeypatch: pytest.Mo
 
 @pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and warns of constants
 def test_torchscript_archive(checkpoints: dict, tmp_path: Path) -> None:
-    """OpenAI publishes scripted archives: they are read with QuickGELU, and only as the architecture they hold."""
+    """OpenAI publishes scripted archives: they are read with QuickGELU, and only as the
+    architecture they hold."""
     model = make(checkpoints, "tiny-ViT").module
     model.attn_mask = model._buffers.pop("attn_mask")  # a constant, as in those archives
     path = tmp_path / "scripted.pt"
-    torch.jit.trace(model, (torch.zeros(1, 3, 64, 64), torch.ones(1, 77, dtype=torch.int64))).save(path)
+    torch.jit.trace(model, (torch.zeros(1, 3, 64, 64), torch.ones(1, 77, dtype=torch.int64))).save(
+        path
+    )
     assert weights.is_torchscript(path) and not weights.is_torchscript(checkpoints["tiny-ViT"])
     loaded = Clip(parse_encoder(f"tiny-ViT/{path}@96"))
-    assert loaded.grid == (6, 6) and type(loaded.module.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
-    torch.testing.assert_close(loaded.module.positional_embedding, model.positional_embedding, atol=1e-3, rtol=1e-3)
+    assert (
+        loaded.grid == (6, 6)
+        and type(loaded.module.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
+    )
+    torch.testing.assert_close(
+        loaded.module.positional_embedding, model.positional_embedding, atol=1e-3, rtol=1e-3
+    )
     with pytest.raises(ValueError, match="another architecture than ViT-B-16"):
         Clip(parse_encoder(f"ViT-B-16/{path}")).module  # noqa: B018
 
@@ -271,11 +324,20 @@ def test_torchscript_archive(checkpoints: dict, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("RN50/openai", "fetch https://.*/RN50.pt where there is a network and put it at {home}/.cache/clip/RN50.pt"),
-        ("ViT-H-14/laion2b_s32b_b79k", "fetch https://huggingface.co/laion/CLIP-ViT-H-14.* name it as ViT-H-14//path"),
+        (
+            "RN50/openai",
+            "fetch https://.*/RN50.pt where there is a network and put it at "
+            "{home}/.cache/clip/RN50.pt",
+        ),
+        (
+            "ViT-H-14/laion2b_s32b_b79k",
+            "fetch https://huggingface.co/laion/CLIP-ViT-H-14.* name it as ViT-H-14//path",
+        ),
     ],
 )
-def test_offline_without_weights(text: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_without_weights(
+    text: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One sentence that says which file to put where."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -1,4 +1,5 @@
-"""One run through the engine: the record, a failure, the selection of an epoch, checkpoints, stale code, diff."""
+"""One run through the engine: the record, a failure, the selection of an epoch, checkpoints, stale
+code, diff."""
 
 import json
 from pathlib import Path
@@ -32,7 +33,8 @@ class Method:
 
     def predict(self, clip, x, classes):
         text = clip.text([f"a photo of a {name}." for name in classes])
-        return clip.scale * x @ text.T + self.noise * torch.sin(1000 * x[:, :1] * torch.arange(len(classes)))
+        noise = torch.sin(1000 * x[:, :1] * torch.arange(len(classes)))
+        return clip.scale * x @ text.T + self.noise * noise
 
     def state_dict(self):
         return {"noise": self.noise}
@@ -61,7 +63,11 @@ def plugin(tmp_path, monkeypatch):
 
 
 def rows(out: Path, method: str, **axes) -> list:
-    axes = {"settings": ("partial(known=.5, dataset='digits')",), "encoders": ("pocket-RN",), **axes}
+    axes = {
+        "settings": ("partial(known=.5, dataset='digits')",),
+        "encoders": ("pocket-RN",),
+        **axes,
+    }
     return make_plan(Axes(methods=(method,), **axes), Store(out))
 
 
@@ -79,7 +85,9 @@ def test_a_record_says_everything(out, plugin):
     assert scores.shape == (task["n_test"], task["n_classes"]) and scores.dtype == np.float32
     assert task["known_rate"] == pytest.approx(0.5, abs=0.02)
     assert len(record["per_class"]["AP"]) == len(task["known_positives"]) == task["n_classes"] == 10
-    assert record["metrics"]["all"]["mAP"] == pytest.approx(np.mean(record["per_class"]["AP"]), abs=1e-6)
+    assert record["metrics"]["all"]["mAP"] == pytest.approx(
+        np.mean(record["per_class"]["AP"]), abs=1e-6
+    )
     truth = store.task(task["fingerprint"])
     assert truth["targets"].shape == scores.shape and truth["thumbnails"].shape[1:] == (64, 64, 3)
     assert record["provenance"]["code_digest"] and record["provenance"]["weights_sha256"]
@@ -120,7 +128,10 @@ def test_an_exception_is_a_failed_record_with_its_traceback(out, plugin):
     path = plugin("broken_idea", BROKEN)
     record = run(out, path)
     assert record["status"] == "failed"
-    assert record["error"]["type"] == "RuntimeError" and record["error"]["message"] == "out of <b>ideas</b>"
+    assert (
+        record["error"]["type"] == "RuntimeError"
+        and record["error"]["message"] == "out of <b>ideas</b>"
+    )
     assert "Traceback" in record["error"]["log"] and len(record["error"]["log"]) <= 2000
     (row,) = rows(out, path)
     assert row.state == "failed" and "out of <b>ideas</b>" in row.reason and selected([row], "")
@@ -130,16 +141,26 @@ def test_an_exception_is_a_failed_record_with_its_traceback(out, plugin):
 def test_wrong_shapes_and_nan_scores_are_failures(out, plugin, wrong):
     source = template.METHOD.replace("text).T\n", f"text).T{wrong}\n")
     record = run(out, plugin(f"wrong_idea_{len(wrong)}", source))
-    assert record["status"] == "failed" and record["error"]["message"].startswith("predict returned")
+    assert record["status"] == "failed" and record["error"]["message"].startswith(
+        "predict returned"
+    )
 
 
 def test_selection_keeps_the_best_epoch_and_last_keeps_the_last(out, plugin):
     path = plugin("epochs_idea", EPOCHS)
     last, val, oracle = (run(out, path, selection=rule) for rule in ("last", "val", "oracle"))
     assert len({last["id"], val["id"], oracle["id"]}) == 3
-    assert val["chosen"]["best_valid_mAP"]["epoch"] == oracle["chosen"]["best_valid_mAP"]["epoch"] == 1
-    assert val["metrics"]["all"]["mAP"] == oracle["metrics"]["all"]["mAP"] > last["metrics"]["all"]["mAP"] + 1
-    assert oracle["chosen"]["best_valid_mAP"]["val/mAP"] == pytest.approx(oracle["metrics"]["all"]["mAP"], abs=1e-3)
+    assert (
+        val["chosen"]["best_valid_mAP"]["epoch"] == oracle["chosen"]["best_valid_mAP"]["epoch"] == 1
+    )
+    assert (
+        val["metrics"]["all"]["mAP"]
+        == oracle["metrics"]["all"]["mAP"]
+        > last["metrics"]["all"]["mAP"] + 1
+    )
+    assert oracle["chosen"]["best_valid_mAP"]["val/mAP"] == pytest.approx(
+        oracle["metrics"]["all"]["mAP"], abs=1e-3
+    )
     history = (Store(out).folder(val["id"]) / "history.csv").read_text().splitlines()
     assert history[0].split(",")[:3] == ["epoch", "train/loss", "val/mAP"] and len(history) == 4
     assert not (Store(out).folder(val["id"]) / "checkpoints").exists()
@@ -183,7 +204,12 @@ def test_one_repeats_a_failed_run_and_says_how_it_ended(out, plugin, capsys):
 def test_diff_explains_protocol_selection_and_parameters_in_words(out, plugin):
     path = plugin("epochs_idea", EPOCHS)
     a = run(out, path, selection="last")
-    b = run(out, path + "(best=2)", settings=("partial(known=.3, dataset='digits')",), selection="oracle")
+    b = run(
+        out,
+        path + "(best=2)",
+        settings=("partial(known=.3, dataset='digits')",),
+        selection="oracle",
+    )
     text = difference.explain(out, a["id"], b["id"])
     assert "knew the fraction 0.5 of the training labels, the second 0.3" in text
     assert "A reports the last epoch, B the best epoch on TEST" in text
@@ -208,8 +234,23 @@ def test_the_whole_command_line_on_a_plugin_file(tmp_path, plugin, monkeypatch, 
     import run_all
 
     monkeypatch.chdir(tmp_path)
-    command = ["--settings", "partial(known=[.1,.5])", "--datasets", "digits", "--seeds", "0", "--backend", "inline"]
-    command += ["--encoders", "pocket-RN", "--methods", "zero_shot_clip", plugin("whole_idea", template.METHOD)]
+    command = [
+        "--settings",
+        "partial(known=[.1,.5])",
+        "--datasets",
+        "digits",
+        "--seeds",
+        "0",
+        "--backend",
+        "inline",
+    ]
+    command += [
+        "--encoders",
+        "pocket-RN",
+        "--methods",
+        "zero_shot_clip",
+        plugin("whole_idea", template.METHOD),
+    ]
     assert cli.main(command, run_all.QUICK, run_all.FULL) == 0
     printed = capsys.readouterr().out
     assert "4 runs to do" in printed and "report.html" in printed

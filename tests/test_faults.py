@@ -17,12 +17,14 @@ from benchmark.schedule import run_jobs
 from benchmark.store import Store, lock
 
 TESTS = Path(__file__).parent
-PATIENCE = 300  # seconds before a test gives up; on a machine that is not overloaded nothing here takes ten
+# seconds before a test gives up; on a machine that is not overloaded nothing here takes ten
+PATIENCE = 300
 
 
 @pytest.fixture
 def leases(monkeypatch, tmp_path):
-    """Two pretend devices; every process of the sweep carries the unique lease folder in its environment."""
+    """Two pretend devices; every process of the sweep carries the unique lease folder in its
+    environment."""
     monkeypatch.setenv("LOWLABEL_PRETEND_DEVICES", "2")
     monkeypatch.setenv("LOWLABEL_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent), str(TESTS)]))
@@ -35,9 +37,14 @@ def processes_of(leases: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            ours = process.pid != os.getpid() and process.environ().get("LOWLABEL_LEASES") == str(leases)
-            # joblib's trackers of shared memory live as long as the process that used joblib, here pytest itself
-            if ours and not (process.ppid() == os.getpid() and "resource_tracker" in " ".join(process.cmdline())):
+            ours = process.pid != os.getpid() and process.environ().get("LOWLABEL_LEASES") == str(
+                leases
+            )
+            # joblib's trackers of shared memory live as long as the process that used joblib, here
+            # pytest itself
+            if ours and not (
+                process.ppid() == os.getpid() and "resource_tracker" in " ".join(process.cmdline())
+            ):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
@@ -45,7 +52,8 @@ def processes_of(leases: Path) -> list[psutil.Process]:
 
 
 def assert_nothing_is_left(leases: Path) -> None:
-    """No process and no held lease after a moment (long, on a busy machine; a dying process lets go of files late)."""
+    """No process and no held lease after a moment (long, on a busy machine; a dying process lets go
+    of files late)."""
     deadline = time.monotonic() + PATIENCE
     while ((left := processes_of(leases)) or held(leases)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -81,16 +89,25 @@ def wait_for(condition) -> None:
 def test_every_bad_run_gets_its_verdict_and_every_other_is_done(tmp_path, leases, monkeypatch):
     monkeypatch.setenv("LOWLABEL_PRETEND_DEVICES", "4")
     bad = ["raise", "kill", "hang", "exhaust", "exit", "no_memory", "cuda"]
-    jobs = [a_job(i, method) for i, method in enumerate(bad)] + [a_job(i, seconds=0.01) for i in range(len(bad), 40)]
+    jobs = [a_job(i, method) for i, method in enumerate(bad)] + [
+        a_job(i, seconds=0.01) for i in range(len(bad), 40)
+    ]
     (tmp_path / "out").mkdir()
     summary = run_jobs(jobs, tmp_path / "out", timeout=8, executor="fake_executor:execute")
-    assert (summary.done, summary.failed, summary.crashed, summary.timeout, summary.left) == (33, 4, 2, 1, 0)
+    assert (summary.done, summary.failed, summary.crashed, summary.timeout, summary.left) == (
+        33,
+        4,
+        2,
+        1,
+        0,
+    )
     assert not summary.ok
     store = Store(tmp_path / "out")
     assert all(store.read(job["id"])["status"] == "done" for job in jobs[len(bad) :])
     records = {method: store.read(job["id"]) for method, job in zip(bad, jobs, strict=False)}
     ends = {
-        method: (record["status"], record["error"]["type"], record["attempt"]) for method, record in records.items()
+        method: (record["status"], record["error"]["type"], record["attempt"])
+        for method, record in records.items()
     }
     assert ends == {
         "raise": ("failed", "RuntimeError", 1),
@@ -103,14 +120,23 @@ def test_every_bad_run_gets_its_verdict_and_every_other_is_done(tmp_path, leases
     }
     for method in ("raise", "hang", "exit"):
         assert f"this is {method}, attempt 1" in records[method]["error"]["log"]
-    assert "a plugin went wrong" in records["raise"]["error"]["log"] and records["exit"]["error"]["exit_code"] == 0
-    assert "attempt 1" in records["kill"]["error"]["log"] and "attempt 2" in records["kill"]["error"]["log"]
+    assert (
+        "a plugin went wrong" in records["raise"]["error"]["log"]
+        and records["exit"]["error"]["exit_code"] == 0
+    )
+    assert (
+        "attempt 1" in records["kill"]["error"]["log"]
+        and "attempt 2" in records["kill"]["error"]["log"]
+    )
     assert records["kill"]["error"]["signal"] == "SIGKILL" and records["kill"]["provenance"]["host"]
     after_poison = {
-        process for _, id, process in notes(tmp_path / "out", "start") if id in (jobs[5]["id"], jobs[6]["id"])
+        process
+        for _, id, process in notes(tmp_path / "out", "start")
+        if id in (jobs[5]["id"], jobs[6]["id"])
     }
     last_of = {process: id for _, id, process in notes(tmp_path / "out", "start")}
-    assert {last_of[process] for process in after_poison} == {jobs[5]["id"], jobs[6]["id"]}  # they served no other run
+    # they served no other run
+    assert {last_of[process] for process in after_poison} == {jobs[5]["id"], jobs[6]["id"]}
     assert_nothing_is_left(leases)
 
 
@@ -122,7 +148,8 @@ def test_a_segmentation_fault_is_tried_again_and_leaves_its_stack(tmp_path, leas
 
 
 def test_kills_at_random_moments_lose_nothing(tmp_path, leases):
-    """20 rounds of SIGKILL to the main process, a supervisor or a child; every main process is started again."""
+    """20 rounds of SIGKILL to the main process, a supervisor or a child; every main process is
+    started again."""
     rng, out, number = random.Random(0), tmp_path / "out", 200
     victims = ["main"] * 6 + ["supervisor"] * 7 + ["child"] * 7
     rng.shuffle(victims)
@@ -172,7 +199,9 @@ def test_two_invocations_share_the_slots_and_the_work(tmp_path, leases):
     starts, ends = notes(tmp_path / "out", "start"), notes(tmp_path / "out", "end")
     assert len({id for _, id, _ in starts}) == len(starts) == len(ends) == 60  # no run twice
     running = busiest = 0
-    for _, change in sorted([(moment, 1) for moment, *_ in starts] + [(moment, -1) for moment, *_ in ends]):
+    for _, change in sorted(
+        [(moment, 1) for moment, *_ in starts] + [(moment, -1) for moment, *_ in ends]
+    ):
         running += change
         busiest = max(busiest, running)
     assert 1 <= busiest <= 2  # never more than slots
@@ -181,11 +210,20 @@ def test_two_invocations_share_the_slots_and_the_work(tmp_path, leases):
 
 @pytest.mark.parametrize(
     ("signals", "backend"),
-    [([signal.SIGINT], "loky"), ([signal.SIGTERM], "threading"), ([signal.SIGINT, signal.SIGINT], "loky")],
+    [
+        ([signal.SIGINT], "loky"),
+        ([signal.SIGTERM], "threading"),
+        ([signal.SIGINT, signal.SIGINT], "loky"),
+    ],
 )
 def test_stopping_is_quick_and_leaves_nothing(tmp_path, leases, signals, backend):
     main = start(tmp_path / "out", backend, 4, 0, "hang")
-    wait_for(lambda: (tmp_path / "out" / "notes.txt").exists() and len(notes(tmp_path / "out", "loader")) == 2)
+    wait_for(
+        lambda: (
+            (tmp_path / "out" / "notes.txt").exists()
+            and len(notes(tmp_path / "out", "loader")) == 2
+        )
+    )
     begin = time.monotonic()
     for number in signals:
         main.send_signal(number)
@@ -201,7 +239,9 @@ def test_stopping_is_quick_and_leaves_nothing(tmp_path, leases, signals, backend
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_a_hanging_library_and_its_processes_end_with_a_killed_main_process(tmp_path, leases, backend):
+def test_a_hanging_library_and_its_processes_end_with_a_killed_main_process(
+    tmp_path, leases, backend
+):
     out = tmp_path / "out"
     main = start(out, backend, 4, 0, "hang")
     wait_for(lambda: (out / "notes.txt").exists() and len(notes(out, "loader")) == 2)
@@ -215,7 +255,8 @@ def test_a_hanging_library_and_its_processes_end_with_a_killed_main_process(tmp_
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_whole_group(tmp_path, leases):
-    """The terminal sends SIGINT to the supervisors as well; they leave the decision to the main process."""
+    """The terminal sends SIGINT to the supervisors as well; they leave the decision to the main
+    process."""
     out = tmp_path / "out"
     command = [sys.executable, str(TESTS / "fake_sweep.py"), str(out), "loky", "4", "0", "hang"]
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -223,7 +264,11 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group(tmp_path, leases):
     wait_for(lambda: (out / "notes.txt").exists() and len(notes(out, "loader")) == 2)
     os.killpg(main.pid, signal.SIGINT)
     printed, _ = main.communicate(timeout=PATIENCE)
-    assert main.returncode == 1 and "to continue: do it again" in printed and "Traceback" not in printed, printed
+    assert (
+        main.returncode == 1
+        and "to continue: do it again" in printed
+        and "Traceback" not in printed
+    ), printed
     assert_nothing_is_left(leases)
 
 
@@ -236,7 +281,8 @@ def test_a_full_disk_never_leaves_half_a_record(tmp_path, leases, monkeypatch, c
             raise OSError(28, "No space left on device")
         write(self, record, scores)
 
-    monkeypatch.setattr(Store, "write", no_space_for_the_first)  # in the supervisors, which are threads here
+    # in the supervisors, which are threads here
+    monkeypatch.setattr(Store, "write", no_space_for_the_first)
     summary = run_jobs(jobs, tmp_path, backend="threading", executor="fake_executor:execute")
     assert (summary.done, summary.failed, summary.left) == (2, 1, 1)
     printed = capsys.readouterr().out
@@ -244,17 +290,25 @@ def test_a_full_disk_never_leaves_half_a_record(tmp_path, leases, monkeypatch, c
     store = Store(tmp_path)
     assert store.read(jobs[0]["id"]) is None
     assert store.read(jobs[1]["id"])["error"]["message"].endswith("File too large")
-    assert sorted(path.name for path in store.folder(jobs[1]["id"]).iterdir()) == ["claim", "log.txt", "record.json"]
+    assert sorted(path.name for path in store.folder(jobs[1]["id"]).iterdir()) == [
+        "claim",
+        "log.txt",
+        "record.json",
+    ]
     monkeypatch.undo()
 
 
 def test_a_child_that_cannot_start_fails_its_runs(tmp_path, leases, monkeypatch):
     jobs = [a_job(0), a_job(1)]
-    assert run_jobs(jobs, tmp_path, backend="threading", executor="no_such_module:execute").failed == 2
+    assert (
+        run_jobs(jobs, tmp_path, backend="threading", executor="no_such_module:execute").failed == 2
+    )
     error = Store(tmp_path).read(jobs[0]["id"])["error"]
     assert error["type"] == "ModuleNotFoundError" and "no_such_module" in error["log"]
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert run_jobs(jobs, tmp_path, backend="threading", executor="fake_executor:execute").failed == 2
+    assert (
+        run_jobs(jobs, tmp_path, backend="threading", executor="fake_executor:execute").failed == 2
+    )
     assert Store(tmp_path).read(jobs[0]["id"])["error"]["exit_code"] == 1
 
 
@@ -262,4 +316,6 @@ def test_errors_of_the_scheduler_itself_are_not_hidden(tmp_path, leases, monkeyp
     monkeypatch.setattr("benchmark.schedule.RESTARTS", 1)
     monkeypatch.setattr("benchmark.devices.lease", lambda slots: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run_jobs([a_job(0)], tmp_path, backend="threading", slots=1, executor="fake_executor:execute")
+        run_jobs(
+            [a_job(0)], tmp_path, backend="threading", slots=1, executor="fake_executor:execute"
+        )

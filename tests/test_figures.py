@@ -1,4 +1,5 @@
-"""Figures: written as SVG and PDF, the same bytes for the same records, tagged by method, safe inside a page."""
+"""Figures: written as SVG and PDF, the same bytes for the same records, tagged by method, safe
+inside a page."""
 
 import re
 
@@ -16,7 +17,9 @@ def draw(out, folder):
     significance = Significance(out / "cache")
     significance.prepare(groups)
     looks = style.palette(list({entry.method for entry in entries}))
-    return {drawing.name: drawing for drawing in figures.draw_all(groups, significance, looks, folder)}, looks
+    return {
+        drawing.name: drawing for drawing in figures.draw_all(groups, significance, looks, folder)
+    }, looks
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,9 @@ def test_the_same_records_give_the_same_bytes(drawn, tmp_path):
     draw(out, tmp_path)
     for name in drawings:
         for ending in ("svg", "pdf"):
-            assert (tmp_path / f"{name}.{ending}").read_bytes() == (out / "figures" / f"{name}.{ending}").read_bytes()
+            assert (tmp_path / f"{name}.{ending}").read_bytes() == (
+                out / "figures" / f"{name}.{ending}"
+            ).read_bytes()
 
 
 def test_shapes_carry_their_method_and_dots_their_run(drawn):
@@ -52,13 +57,20 @@ def test_shapes_carry_their_method_and_dots_their_run(drawn):
         for look in looks.values():
             assert f"method-{look.index}-" in drawing.svg, name
     page = style.inline(drawings["curve_partial_pictograms_pocket-RN"].svg)
-    assert len(re.findall(r'class="m m\d run" data-run="[0-9a-f]{12}"', page)) == 8  # 2 methods × 2 rates × 2 seeds
+    # 2 methods × 2 rates × 2 seeds
+    assert len(re.findall(r'class="m m\d run" data-run="[0-9a-f]{12}"', page)) == 8
     assert "http" not in page and "currentColor" in page and 'id="method' not in page
 
 
 def test_colours_are_fixed_and_distinct():
-    few, many = style.palette(["dualcoop", "coop"]), style.palette(["a", "b", "coop", "dualcoop", "coop(x=1)", "zzz"])
-    assert few["dualcoop"].colour == many["dualcoop"].colour and few["coop"].colour == many["coop"].colour
+    few, many = (
+        style.palette(["dualcoop", "coop"]),
+        style.palette(["a", "b", "coop", "dualcoop", "coop(x=1)", "zzz"]),
+    )
+    assert (
+        few["dualcoop"].colour == many["dualcoop"].colour
+        and few["coop"].colour == many["coop"].colour
+    )
     assert len({look.colour for look in many.values()}) == len(many)
 
 

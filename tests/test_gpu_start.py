@@ -9,7 +9,8 @@ from benchmark.store import Store
 
 
 def test_the_meter_wakes_cuda_before_it_asks(monkeypatch):
-    """PyTorch refuses `reset_peak_memory_stats` in a process that has not initialised CUDA: every fresh child."""
+    """PyTorch refuses `reset_peak_memory_stats` in a process that has not initialised CUDA: every
+    fresh child."""
     awake = []
 
     def reset(device):
@@ -24,7 +25,9 @@ def test_the_meter_wakes_cuda_before_it_asks(monkeypatch):
 
 def test_a_device_that_does_not_start_is_a_failed_record(tmp_path):
     """A CPU-only torch that is sent to a GPU: a record that says so, never a run without one."""
-    axes = Axes(("zero_shot_clip",), ("partial(known=.5, dataset='pictograms')",), encoders=("pocket-RN",))
+    axes = Axes(
+        ("zero_shot_clip",), ("partial(known=.5, dataset='pictograms')",), encoders=("pocket-RN",)
+    )
     (row,) = make_plan(axes, Store(tmp_path))
     record = execute(row.job(), tmp_path, "cuda:0")
     if not torch.cuda.is_available():

@@ -1,4 +1,5 @@
-"""Reading images: broken files are named, processes make no difference, augmentations depend on seeds alone."""
+"""Reading images: broken files are named, processes make no difference, augmentations depend on
+seeds alone."""
 
 import sys
 from functools import partial
@@ -24,10 +25,21 @@ def photos(tmp_path: Path) -> Dataset:
     """Ten small JPEG files."""
     rng = np.random.default_rng(0)
     for row in range(10):
-        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{row}.jpg")
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(
+            tmp_path / f"{row}.jpg"
+        )
     names = tuple(f"{row}.jpg" for row in range(10))
     sizes = np.array([(tmp_path / name).stat().st_size for name in names])
-    return Dataset("photos", ("a",), ("a",), names, sizes, np.zeros((10, 1), np.int8), {}, partial(_open, tmp_path))
+    return Dataset(
+        "photos",
+        ("a",),
+        ("a",),
+        names,
+        sizes,
+        np.zeros((10, 1), np.int8),
+        {},
+        partial(_open, tmp_path),
+    )
 
 
 def shift(image: Image.Image, name: str, rng: np.random.Generator) -> Image.Image:
@@ -43,10 +55,16 @@ def test_processes_make_no_difference(photos: Dataset, monkeypatch: pytest.Monke
     seeds = [np.array([1, 2, PLAIN, 4]), np.array([5, 6, 7]), np.array([PLAIN])]
     state = torch.get_rng_state()
     here, there = (
-        [pixels for pixels, _ in read(photos, BATCHES, Transform(32), "shift", seeds, workers)] for workers in (0, 2)
+        [pixels for pixels, _ in read(photos, BATCHES, Transform(32), "shift", seeds, workers)]
+        for workers in (0, 2)
     )
-    assert torch.equal(torch.get_rng_state(), state)  # reading draws nothing from the random state that training uses
-    assert [tuple(pixels.shape) for pixels in here] == [(4, 32, 32, 3), (3, 32, 32, 3), (1, 32, 32, 3)]
+    # reading draws nothing from the random state that training uses
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [tuple(pixels.shape) for pixels in here] == [
+        (4, 32, 32, 3),
+        (3, 32, 32, 3),
+        (1, 32, 32, 3),
+    ]
     assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
     assert not torch.equal(here[1][1], here[1][2])  # the same image under two seeds
     plain = [pixels for pixels, _ in read(photos, BATCHES, Transform(32))]
@@ -65,7 +83,12 @@ def test_broken_files_are_named(photos: Dataset, tmp_path: Path) -> None:
     messages = found[1][1] + found[2][1]
     for message, (name, reason) in zip(
         messages,
-        [("3.jpg", "truncated"), ("5.jpg", "No such file"), ("6.jpg", "cannot identify"), ("8.jpg", "cannot identify")],
+        [
+            ("3.jpg", "truncated"),
+            ("5.jpg", "No such file"),
+            ("6.jpg", "cannot identify"),
+            ("8.jpg", "cannot identify"),
+        ],
         strict=True,
     ):
         assert message.startswith(name) and reason in message
@@ -87,7 +110,8 @@ def test_loader_processes_only_where_files_are_decoded(photos: Dataset) -> None:
 
 @pytest.mark.parametrize("shape", [(50, 91), (91, 50), (33, 32), (64, 64)])
 def test_crop_is_the_centre(shape: tuple[int, int]) -> None:
-    """Rings around the centre stay centred: rows and columns of the crop are as symmetric as those of the image."""
+    """Rings around the centre stay centred: rows and columns of the crop are as symmetric as those
+    of the image."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     distance = np.hypot(y - (shape[0] - 1) / 2, x - (shape[1] - 1) / 2)
     pixels = np.repeat((255 - np.clip(distance * 5, 0, 255)).astype(np.uint8)[..., None], 3, axis=2)

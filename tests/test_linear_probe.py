@@ -17,11 +17,14 @@ CPU = torch.device("cpu")
 
 
 def world(n=160, width=12, known=0.6, regions=0, seed=0):
-    """Unit-norm features (n, D) or (n, R, D) in which classes are linear plus noise; masked and full labels."""
+    """Unit-norm features (n, D) or (n, R, D) in which classes are linear plus noise; masked and
+    full labels."""
     rng = np.random.default_rng(seed)
     latent = rng.normal(size=(n, width))
     noise = rng.normal(size=(n, len(CLASSES)))
-    y = (latent @ np.random.default_rng(99).normal(size=(width, len(CLASSES))) + 2 * noise > 1).astype(np.int8)
+    y = (
+        latent @ np.random.default_rng(99).normal(size=(width, len(CLASSES))) + 2 * noise > 1
+    ).astype(np.int8)
     features = latent * np.linspace(1, 0.1, width) + 1
     if regions:  # the evidence stands in one region, the others are noise
         scattered = rng.normal(size=(n, regions, width)) + 1
@@ -64,7 +67,9 @@ def test_masked_solution_equals_sklearn(run, c):
     x, y, _ = world()
     method = Method(C=c)
     method.fit(CLIP, part(x, y), NOTHING, run)
-    np.testing.assert_allclose(method.predict(CLIP, x, CLASSES), by_reference(x, y, c), rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(
+        method.predict(CLIP, x, CLASSES), by_reference(x, y, c), rtol=2e-4, atol=2e-4
+    )
     assert run.chosen == {"C": pytest.approx(c)} and run.trials == 1
 
 
@@ -78,14 +83,17 @@ def test_unknown_as_negative_equals_sklearn(run):
 
 def test_balanced_gives_positives_and_negatives_the_same_weight(run):
     x, y, _ = world(known=1.0)
-    method = Method(C=1e-6, balanced=True)  # so small that the bias alone is left: its optimum is logit(1/2)
+    # so small that the bias alone is left: its optimum is logit(1/2)
+    method = Method(C=1e-6, balanced=True)
     method.fit(CLIP, part(x, y), NOTHING, run)
     np.testing.assert_allclose(method.predict(CLIP, x, CLASSES), 0, atol=1e-3)
     weights = (y[:, 0] == 0).sum() / (y[:, 0] == 1).sum()
     method = Method(C=0.5, balanced=True)
     method.fit(CLIP, part(x, y), NOTHING, run)
     expected = by_reference(x, y[:, :1], 0.5, class_weight={0: 1, 1: weights})[:, 0]
-    np.testing.assert_allclose(method.predict(CLIP, x, ("a",))[:, 0], expected, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(
+        method.predict(CLIP, x, ("a",))[:, 0], expected, rtol=2e-4, atol=2e-4
+    )
 
 
 def test_the_sweep_finds_a_better_c_than_both_ends(run):
@@ -96,7 +104,9 @@ def test_the_sweep_finds_a_better_c_than_both_ends(run):
     looked_at = {row["log10_C"] for row in run.history[:-1]}
     assert set(COARSE) <= looked_at and run.trials == len(looked_at) <= len(COARSE) + 8
     best = max(row["val/mAP"] for row in run.history[:-1])
-    assert run.chosen["C"] == pytest.approx(10 ** next(r["log10_C"] for r in run.history if r["val/mAP"] == best))
+    assert run.chosen["C"] == pytest.approx(
+        10 ** next(r["log10_C"] for r in run.history if r["val/mAP"] == best)
+    )
 
     def test_map(chosen):
         other = Method(C=chosen)
@@ -132,7 +142,10 @@ def test_classes_without_positives_or_negatives_get_a_constant(run):
     assert run.history[-1]["constant_classes"] == 3
     only_unknown = np.full_like(y, UNKNOWN)
     method.fit(CLIP, part(x, only_unknown), NOTHING, run)
-    assert np.isfinite(method.predict(CLIP, x, CLASSES).numpy()).all() and run.history[-1]["constant_classes"] == 4
+    assert (
+        np.isfinite(method.predict(CLIP, x, CLASSES).numpy()).all()
+        and run.history[-1]["constant_classes"] == 4
+    )
 
 
 def test_columns_follow_the_classes_asked_for_and_state_survives(run):

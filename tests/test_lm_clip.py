@@ -1,4 +1,5 @@
-"""LM-CLIP: golden weights, exact text tree, what is trained and what is masked, on towers of a few thousand weights."""
+"""LM-CLIP: golden weights, exact text tree, what is trained and what is masked, on towers of a few
+thousand weights."""
 
 import copy
 import dataclasses
@@ -24,7 +25,13 @@ CLASSES = ("cat", "dog", "dining table")
 CPU = torch.device("cpu")
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 VISION = {
-    "RN": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "patch_size": None},
+    "RN": {
+        "image_size": 32,
+        "layers": [1, 1, 1, 1],
+        "width": 8,
+        "head_width": 32,
+        "patch_size": None,
+    },
     "ViT": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
 }
 TOKENIZER = open_clip.get_tokenizer("RN50")
@@ -44,7 +51,9 @@ def tiny_clip(kind):
     torch.manual_seed(0)
     vision = open_clip.model.CLIPVisionCfg(**VISION[kind])
     model = open_clip.CLIP(12, vision, open_clip.model.CLIPTextCfg(**TEXT))
-    return SimpleNamespace(module=model.eval().requires_grad_(False), tokenizer=TOKENIZER, device="cpu")
+    return SimpleNamespace(
+        module=model.eval().requires_grad_(False), tokenizer=TOKENIZER, device="cpu"
+    )
 
 
 def part(y, captions=None):
@@ -73,17 +82,23 @@ def fitted(clip, tmp_path, train, **changes):
     return method, run
 
 
-# ---- weights --------------------------------------------------------------------------------------------------------
+# ---- weights -------------------------------------------------------------------------------------
 
 
 def test_golden_weights(shared):
     golden = np.load(shared / "golden" / "weights_lmclip.npz")
-    powers = [key.removeprefix("class_weights_p") for key in golden.files if key.startswith("class_weights_p")]
+    powers = [
+        key.removeprefix("class_weights_p")
+        for key in golden.files
+        if key.startswith("class_weights_p")
+    ]
     assert powers
     for power in powers:
         for function in (class_weights, sample_weights):
             expected = golden[f"{function.__name__}_p{power}"]
-            np.testing.assert_allclose(function(golden["labels"], float(power)), expected, rtol=1e-12)
+            np.testing.assert_allclose(
+                function(golden["labels"], float(power)), expected, rtol=1e-12
+            )
 
 
 def test_weights_of_methods_md():
@@ -102,36 +117,57 @@ def test_weights_count_known_positives_only():
         class_weights(np.full((3, 2), UNKNOWN), 1.0)
 
 
-# ---- texts ----------------------------------------------------------------------------------------------------------
+# ---- texts ---------------------------------------------------------------------------------------
 
 
 def test_prefix_tree_shares_what_begins_alike():
-    nodes, depths, visible, ends = prefix_tree(np.array([[5, 1, 2, 9, 0], [5, 1, 3, 9, 0], [5, 1, 2, 9, 0]]))
-    assert nodes.tolist() == [5, 1, 2, 9, 3, 9] and depths.tolist() == [0, 1, 2, 3, 2, 3] and ends.tolist() == [3, 5, 3]
+    nodes, depths, visible, ends = prefix_tree(
+        np.array([[5, 1, 2, 9, 0], [5, 1, 3, 9, 0], [5, 1, 2, 9, 0]])
+    )
+    assert (
+        nodes.tolist() == [5, 1, 2, 9, 3, 9]
+        and depths.tolist() == [0, 1, 2, 3, 2, 3]
+        and ends.tolist() == [3, 5, 3]
+    )
     assert np.flatnonzero(visible[5]).tolist() == [0, 1, 4, 5]
 
 
 def test_texts_equal_the_plain_tower_with_all_gradients(vit):
-    texts = ["a photo of a cat", "a photo of a cat, dog", "a photo of a dining table", "two dogs", "a photo of a cat"]
+    texts = [
+        "a photo of a cat",
+        "a photo of a cat, dog",
+        "a photo of a dining table",
+        "two dogs",
+        "a photo of a cat",
+    ]
     results = []
-    for encode in (encode_texts, lambda model, tokenizer, texts: model.encode_text(tokenizer(texts))):
+    for encode in (
+        encode_texts,
+        lambda model, tokenizer, texts: model.encode_text(tokenizer(texts)),
+    ):
         model = copy.deepcopy(vit.module).requires_grad_(True)
         features = encode(model, TOKENIZER, texts)
         (features * torch.arange(features.numel()).view_as(features).cos()).sum().backward()
-        gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+        gradients = {
+            name: value.grad for name, value in model.named_parameters() if value.grad is not None
+        }
         results.append((features.detach(), gradients))
     (ours, our_gradients), (plain, plain_gradients) = results
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-6)
     assert our_gradients.keys() == plain_gradients.keys()
     for name, gradient in plain_gradients.items():
-        assert (our_gradients[name] - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-7, name
+        assert (our_gradients[name] - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-7, (
+            name
+        )
 
 
 def test_a_tower_without_a_causal_mask_takes_the_plain_path(vit):
     model = copy.deepcopy(vit.module)
     model.attn_mask = None
     texts = ["a cat", "a cat and a dog"]
-    torch.testing.assert_close(encode_texts(model, TOKENIZER, texts), model.encode_text(TOKENIZER(texts)))
+    torch.testing.assert_close(
+        encode_texts(model, TOKENIZER, texts), model.encode_text(TOKENIZER(texts))
+    )
 
 
 def test_captions_name_known_positives_in_class_order():
@@ -142,7 +178,7 @@ def test_captions_name_known_positives_in_class_order():
     assert Method(captions="given")._captions(given, np.array([3, 2, 3])) == ["four", "", "four"]
 
 
-# ---- training -------------------------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
 def test_everything_is_trained_and_the_shared_encoder_is_not(any_clip, tmp_path):
@@ -153,7 +189,9 @@ def test_everything_is_trained_and_the_shared_encoder_is_not(any_clip, tmp_path)
     assert not any(value.requires_grad for value in any_clip.module.parameters())
     for name, value in method.model.named_parameters():
         # the key bias of a softmax attention has no gradient but rounding
-        assert not torch.equal(value, before[name]) or "k_proj.bias" in name, f"{name} was not trained"
+        assert not torch.equal(value, before[name]) or "k_proj.bias" in name, (
+            f"{name} was not trained"
+        )
     assert [row["epoch"] for row in run.history] == [0, 1]
     assert {"train/loss", "train/mAP", "train/mAP_tail", "train/AUROC"} <= set(run.history[0])
 
@@ -172,7 +210,8 @@ def test_hidden_labels_have_no_influence(vit, tmp_path):
     plain, _ = fitted(vit, tmp_path, part(y))
     x = torch.randn(5, 3, 32, 32)
     train = part(y)
-    train.y = np.where(y == UNKNOWN, ABSENT, y).astype(np.int8)  # same images, unknown read as absent
+    # same images, unknown read as absent
+    train.y = np.where(y == UNKNOWN, ABSENT, y).astype(np.int8)
     other, _ = fitted(vit, tmp_path, train)
     difference = (plain.predict(vit, x, CLASSES) - other.predict(vit, x, CLASSES)).abs().max()
     assert difference > 1e-4
@@ -180,15 +219,22 @@ def test_hidden_labels_have_no_influence(vit, tmp_path):
     all_unknown.y = np.where((y == PRESENT) & (np.arange(3) == 0), PRESENT, UNKNOWN).astype(np.int8)
     _, run = fitted(vit, tmp_path, all_unknown, balanced_weight=0.0, learning_rate=0.0)
     first = run.history[0]["train/loss"]
-    assert first == pytest.approx(np.log(4), abs=0.2)  # four images, one caption: nothing but the contrastive term
+    # four images, one caption: nothing but the contrastive term
+    assert first == pytest.approx(np.log(4), abs=0.2)
 
 
 def test_unweighted_sampling_without_positives_leaves_the_contrastive_term_out(vit, tmp_path):
     y = np.array([[0, 0, 0], [0, UNKNOWN, 0], [UNKNOWN, 0, 0], [1, 0, 0]], np.int8)
     train = part(y)
-    off = {"weighted_sampling": False, "weighted_loss": False, "learning_rate": 0.0, "balanced_weight": 0.0}
+    off = {
+        "weighted_sampling": False,
+        "weighted_loss": False,
+        "learning_rate": 0.0,
+        "balanced_weight": 0.0,
+    }
     _, run = fitted(vit, tmp_path, train, **off)
-    assert run.history[0]["train/loss"] == pytest.approx(0, abs=1e-6)  # one described image agrees with itself
+    # one described image agrees with itself
+    assert run.history[0]["train/loss"] == pytest.approx(0, abs=1e-6)
 
 
 def test_rare_classes_are_drawn_more_often(vit, tmp_path, monkeypatch):
@@ -197,11 +243,16 @@ def test_rare_classes_are_drawn_more_often(vit, tmp_path, monkeypatch):
     drawn = []
     train = part(y)
     original = train.batches
-    monkeypatch.setattr(train, "batches", lambda size, **options: (drawn.append(options), original(size, **options))[1])
+    monkeypatch.setattr(
+        train,
+        "batches",
+        lambda size, **options: (drawn.append(options), original(size, **options))[1],
+    )
     fitted(vit, tmp_path, train, epochs=1, batch_size=100, sample_weights_power=1.0)
     rows = drawn[0]["rows"]
     assert len(rows) == 200 and drawn[0]["augment"] == "flip"
-    assert 40 < (rows < 190).sum() < 95 and 40 < (rows >= 196).sum() < 95  # a third each, with replacement
+    # a third each, with replacement
+    assert 40 < (rows < 190).sum() < 95 and 40 < (rows >= 196).sum() < 95
 
 
 def test_it_learns_what_the_colours_mean(vit, tmp_path):
@@ -240,18 +291,24 @@ def test_state_restores_the_scores(vit, tmp_path):
 def test_channels_last_changes_nothing_but_rounding(tmp_path):
     clip, x = tiny_clip("RN"), torch.randn(3, 3, 32, 32)
     plain, _ = fitted(clip, tmp_path, part(labels()), batch_norm="eval", learning_rate=1e-4)
-    fast, _ = fitted(clip, tmp_path, part(labels()), batch_norm="eval", learning_rate=1e-4, channels_last=True)
+    fast, _ = fitted(
+        clip, tmp_path, part(labels()), batch_norm="eval", learning_rate=1e-4, channels_last=True
+    )
     assert fast.model.visual.layer1[0].conv2.weight.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(plain.predict(clip, x, CLASSES), fast.predict(clip, x, CLASSES), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(
+        plain.predict(clip, x, CLASSES), fast.predict(clip, x, CLASSES), rtol=1e-2, atol=1e-2
+    )
 
 
 def test_same_seed_same_scores(vit, tmp_path):
     x = torch.randn(3, 3, 32, 32)
-    first, second = (fitted(vit, tmp_path, part(labels()))[0].predict(vit, x, CLASSES) for _ in range(2))
+    first, second = (
+        fitted(vit, tmp_path, part(labels()))[0].predict(vit, x, CLASSES) for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
-# ---- configurations -------------------------------------------------------------------------------------------------
+# ---- configurations ------------------------------------------------------------------------------
 
 
 def test_the_official_configurations():
@@ -265,7 +322,13 @@ def test_the_official_configurations():
     for name, expected in rows.items():
         m = make("methods", "lm_clip", {"preset": name})
         powers = m.sample_weights_power, m.class_weights_power
-        assert (m.balanced_weight, m.gamma_negative, *powers, m.label_smoothing, m.learning_rate) == expected
+        assert (
+            m.balanced_weight,
+            m.gamma_negative,
+            *powers,
+            m.label_smoothing,
+            m.learning_rate,
+        ) == expected
         assert (m.epochs, m.batch_size, m.weight_decay, m.captions) == (50, 8, 0.01, "labels")
         assert m.preset == name
     fields = {field.name for field in dataclasses.fields(Method)}

@@ -1,4 +1,5 @@
-"""The losses against the golden vectors of the official code, and at the edges that those do not visit."""
+"""The losses against the golden vectors of the official code, and at the edges that those do not
+visit."""
 
 from pathlib import Path
 
@@ -23,11 +24,14 @@ def golden(name: str) -> dict[str, np.ndarray]:
 
 
 def close(actual, expected, tolerance=1e-5):
-    """Relative to the largest entry: single cells of a gradient are differences of larger numbers."""
+    """Relative to the largest entry: single cells of a gradient are differences of larger
+    numbers."""
     expected = np.asarray(expected, np.float64)
     actual = actual.detach().numpy()
     assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * max(np.abs(expected).max(), 1e-30))
+    np.testing.assert_allclose(
+        actual, expected, rtol=tolerance, atol=tolerance * max(np.abs(expected).max(), 1e-30)
+    )
 
 
 def keywords(row):
@@ -59,7 +63,9 @@ def test_asymmetric_loss_of_an_unlabelled_batch_is_zero():
     loss.backward()
     assert loss == float(data["loss_allmasked"]) == 0
     close(x.grad, data["grad_allmasked"])
-    assert asymmetric_loss(x[:, 0], torch.full(x[:, 0].shape, -1), **DUALCOOP, reduction="mean") == 0
+    assert (
+        asymmetric_loss(x[:, 0], torch.full(x[:, 0].shape, -1), **DUALCOOP, reduction="mean") == 0
+    )
 
 
 @pytest.mark.parametrize(("sign", "name"), [(1, "pos"), (-1, "neg")])
@@ -67,7 +73,9 @@ def test_asymmetric_loss_of_a_single_prompt(sign, name):
     data = golden("asl_single_prompt.npz")
     for i, row in enumerate(data["cfg"]):
         x = torch.from_numpy(data["x"]).requires_grad_()
-        loss = asymmetric_loss(sign * x, torch.from_numpy(data["y"]), **keywords(row), reduction="sum")
+        loss = asymmetric_loss(
+            sign * x, torch.from_numpy(data["y"]), **keywords(row), reduction="sum"
+        )
         loss.backward()
         close(loss, data[f"loss_{name}_{i}"])
         close(x.grad, data[f"grad_{name}_{i}"])
@@ -108,11 +116,17 @@ def test_balanced_asymmetric_loss_by_hand():
     y = torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.int8)
     weight = torch.tensor([0.1, 0.4, 1.0])
     options = {"gamma_positive": 0, "clip": 0.05, "eps": 1e-8}
-    value = balanced_asymmetric_loss(x, y, gamma_negative=9.8, class_weight=weight, label_smoothing=0.1, **options)
+    value = balanced_asymmetric_loss(
+        x, y, gamma_negative=9.8, class_weight=weight, label_smoothing=0.1, **options
+    )
     assert value.item() == pytest.approx(0.2449266, abs=1e-6)
-    value = balanced_asymmetric_loss(x, y, gamma_negative=12, class_weight=weight, label_smoothing=0.01, **options)
+    value = balanced_asymmetric_loss(
+        x, y, gamma_negative=12, class_weight=weight, label_smoothing=0.01, **options
+    )
     assert value.item() == pytest.approx(0.2597156, abs=1e-6)
-    value = balanced_asymmetric_loss(x, y, gamma_negative=9.8, class_weight=None, label_smoothing=0, **options)
+    value = balanced_asymmetric_loss(
+        x, y, gamma_negative=9.8, class_weight=None, label_smoothing=0, **options
+    )
     assert value.item() == pytest.approx(0.1788856, abs=1e-6)
 
 
@@ -126,7 +140,8 @@ def test_asymmetric_loss_by_hand():
 def test_contrastive_loss():
     data = golden("contrastive_lmclip.npz")
     image, text, scale = (
-        torch.from_numpy(data[key]).requires_grad_() for key in ("image_features", "text_features", "logit_scale")
+        torch.from_numpy(data[key]).requires_grad_()
+        for key in ("image_features", "text_features", "logit_scale")
     )
     loss = contrastive_loss(image, text, scale)
     loss.backward()
@@ -171,12 +186,15 @@ def test_asymmetric_loss_is_finite_and_never_negative(x, gammas, clip, detach):
 
 
 def test_asymmetric_loss_keeps_its_digits():
-    """1 - σ(x) has no digits left in float32 where x is large; a positive's loss and gradient keep theirs."""
+    """1 - σ(x) has no digits left in float32 where x is large; a positive's loss and gradient keep
+    theirs."""
     x = torch.linspace(-13, 13, 60, dtype=torch.float64)[None]
     values = []
     for dtype in (torch.float32, torch.float64):
         logits = x.to(dtype, copy=True).requires_grad_()
-        loss = asymmetric_loss(logits, torch.ones(x.shape), **DUALCOOP, detach_focus=False, reduction="none")
+        loss = asymmetric_loss(
+            logits, torch.ones(x.shape), **DUALCOOP, detach_focus=False, reduction="none"
+        )
         loss.sum().backward()
         values.append((loss.detach().double(), logits.grad.double()))
     for single, double in zip(*values, strict=True):

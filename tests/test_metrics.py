@@ -1,4 +1,5 @@
-"""Metrics against scikit-learn, against the official code's golden vectors, and on cases worked by hand."""
+"""Metrics against scikit-learn, against the official code's golden vectors, and on cases worked by
+hand."""
 
 import warnings
 from pathlib import Path
@@ -24,7 +25,11 @@ def labelled_scores(draw):
     targets = draw(arrays(np.int8, shape, elements=st.sampled_from([UNKNOWN, ABSENT, PRESENT])))
     few_values = st.integers(-4, 4).map(lambda i: i / 4)
     any_value = st.floats(-30, 30, width=32)
-    scores = draw(arrays(draw(st.sampled_from([np.float32, np.float64])), shape, elements=few_values | any_value))
+    scores = draw(
+        arrays(
+            draw(st.sampled_from([np.float32, np.float64])), shape, elements=few_values | any_value
+        )
+    )
     return targets, scores
 
 
@@ -45,7 +50,9 @@ def by_sklearn(function, targets, scores, needs_negatives=False):
 def test_average_precision_and_auroc_equal_sklearn_with_ties(example):
     targets, scores = example
     expected = by_sklearn(average_precision_score, targets, scores)
-    np.testing.assert_allclose(metrics.average_precision(targets, scores), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        metrics.average_precision(targets, scores), expected, rtol=0, atol=1e-12
+    )
     expected = by_sklearn(roc_auc_score, targets, scores, needs_negatives=True)
     np.testing.assert_allclose(metrics.auroc(targets, scores), expected, rtol=0, atol=1e-12)
 
@@ -59,8 +66,13 @@ def test_unknown_cells_have_no_influence(example, seed):
     other[unknown] = np.random.default_rng(seed).permutation(np.linspace(-99, 99, unknown.sum()))
     view = View(np.ones(len(targets), bool), np.ones(targets.shape[1], bool))
     for name in ("average_precision", "auroc", "calibrate", "tune_threshold"):
-        np.testing.assert_array_equal(getattr(metrics, name)(targets, scores), getattr(metrics, name)(targets, other))
-    before, after = (metrics.evaluate(targets, s, view, calibration=(1, 0), threshold=0.3) for s in (scores, other))
+        np.testing.assert_array_equal(
+            getattr(metrics, name)(targets, scores), getattr(metrics, name)(targets, other)
+        )
+    before, after = (
+        metrics.evaluate(targets, s, view, calibration=(1, 0), threshold=0.3)
+        for s in (scores, other)
+    )
     del before["mAP_softmax"], after["mAP_softmax"]  # the softmax couples all scores of an image
     assert before == pytest.approx(after, nan_ok=True)
 
@@ -80,23 +92,44 @@ def test_more_than_all_classes_and_images_without_labels():
     targets = np.array([[1, 0], [0, 0], [UNKNOWN, 1]], np.int8)
     scores = np.array([[1.0, 0], [1, 0], [1, 0]])
     # every known cell is predicted: 5 guesses, 2 hits, 2 labels
-    assert metrics.precision_recall_f1_at_k(targets, scores, 7) == pytest.approx({"P": 40, "R": 100, "F1": 400 / 7})
+    assert metrics.precision_recall_f1_at_k(targets, scores, 7) == pytest.approx(
+        {"P": 40, "R": 100, "F1": 400 / 7}
+    )
     # UNKNOWN is no candidate, so the third image predicts its second class
-    assert metrics.precision_recall_f1_at_k(targets, scores, 1) == pytest.approx({"P": 200 / 3, "R": 100, "F1": 80})
+    assert metrics.precision_recall_f1_at_k(targets, scores, 1) == pytest.approx(
+        {"P": 200 / 3, "R": 100, "F1": 80}
+    )
 
 
 def test_top_k_breaks_ties_by_class_index():
-    assert metrics.precision_recall_f1_at_k(np.array([[0, 1, 0]]), np.array([[0.0, 5, 5]]), 1)["P"] == 100
-    assert metrics.precision_recall_f1_at_k(np.array([[0, 0, 1]]), np.array([[0.0, 5, 5]]), 1)["P"] == 0
+    assert (
+        metrics.precision_recall_f1_at_k(np.array([[0, 1, 0]]), np.array([[0.0, 5, 5]]), 1)["P"]
+        == 100
+    )
+    assert (
+        metrics.precision_recall_f1_at_k(np.array([[0, 0, 1]]), np.array([[0.0, 5, 5]]), 1)["P"]
+        == 0
+    )
 
 
 def test_both_definitions_of_cf1_and_the_strict_threshold():
     targets = np.array([[1, 1], [1, 0], [0, 0], [0, UNKNOWN]], np.int8)
-    probabilities = np.array([[0.9, 0.2], [0.5, 0.9], [0.6, 0.1], [0.1, 0.9]])  # 0.5 is not predicted
+    # 0.5 is not predicted
+    probabilities = np.array([[0.9, 0.2], [0.5, 0.9], [0.6, 0.1], [0.1, 0.9]])
     result = metrics.precision_recall_f1(targets, probabilities, 0.5)
-    expected = {"CP": 25, "CR": 25, "CF1_mean": 25, "CF1_harm": 25, "OP": 100 / 3, "OR": 100 / 3, "OF1": 100 / 3}
+    expected = {
+        "CP": 25,
+        "CR": 25,
+        "CF1_mean": 25,
+        "CF1_harm": 25,
+        "OP": 100 / 3,
+        "OR": 100 / 3,
+        "OF1": 100 / 3,
+    }
     assert result == pytest.approx(expected)
-    other = metrics.precision_recall_f1(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.9], [0.9, 0.1]]), 0.5)
+    other = metrics.precision_recall_f1(
+        np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.9], [0.9, 0.1]]), 0.5
+    )
     assert (other["CP"], other["CR"]) == (75, 75) and other["CF1_harm"] == pytest.approx(75)
     assert other["CF1_mean"] == pytest.approx(200 / 3)
 
@@ -110,7 +143,8 @@ def test_wrong_input_is_refused():
 
 def test_calibration_recovers_the_true_probabilities():
     rng = np.random.default_rng(0)
-    scores = rng.normal(25, 3, (4000, 3)).astype(np.float32)  # CLIP-like logits: σ(score) would be 1 everywhere
+    # CLIP-like logits: σ(score) would be 1 everywhere
+    scores = rng.normal(25, 3, (4000, 3)).astype(np.float32)
     truth = 1 / (1 + np.exp(-(0.8 * scores - 21)))
     targets = (rng.random(scores.shape) < truth).astype(np.int8)
     a, b = metrics.calibrate(targets, scores)
@@ -135,7 +169,9 @@ def test_tuned_threshold_is_the_best_of_all(example):
     best = metrics.precision_recall_f1(targets, scores, threshold)["OF1"]
     candidates = [-99.0, *np.unique(scores)]  # everything is predicted, then all above each score
     if (targets == PRESENT).any():
-        assert best == pytest.approx(max(metrics.precision_recall_f1(targets, scores, t)["OF1"] for t in candidates))
+        assert best == pytest.approx(
+            max(metrics.precision_recall_f1(targets, scores, t)["OF1"] for t in candidates)
+        )
     else:
         assert threshold == 0.5
 
@@ -169,12 +205,19 @@ def test_evaluate_scores_only_the_view():
     expected = 100 * np.nanmean(metrics.average_precision(targets[inside], scores[inside]))
     assert result["mAP"] == pytest.approx(expected) and result["classes"] == 3
     probabilities = 1 / (1 + np.exp(-(2 * scores[inside] - 0.5)))
-    assert result["CF1_harm"] == metrics.precision_recall_f1(targets[inside], probabilities, 0.5)["CF1_harm"]
-    assert result["OF1@val"] == metrics.precision_recall_f1(targets[inside], probabilities, 0.2)["OF1"]
+    assert (
+        result["CF1_harm"]
+        == metrics.precision_recall_f1(targets[inside], probabilities, 0.5)["CF1_harm"]
+    )
+    assert (
+        result["OF1@val"] == metrics.precision_recall_f1(targets[inside], probabilities, 0.2)["OF1"]
+    )
     assert result["F1@3"] == pytest.approx(result["OF1@3"])
     softmax = np.exp(scores[inside]) / np.exp(scores[inside]).sum(1, keepdims=True)
     expected = 100 * np.nanmean(metrics.average_precision(targets[inside], softmax))
-    assert result["mAP_softmax"] == pytest.approx(expected) and result["mAP_softmax"] != result["mAP"]
+    assert (
+        result["mAP_softmax"] == pytest.approx(expected) and result["mAP_softmax"] != result["mAP"]
+    )
     scores[:, ~view.columns] += 1000
     assert metrics.evaluate(targets, scores, view, calibration=(2.0, -0.5), threshold=0.2) == result
 
@@ -183,7 +226,11 @@ def test_scalars_of_an_epoch_and_of_the_groups():
     rng = np.random.default_rng(3)
     targets, scores = rng.integers(0, 2, (50, 4)).astype(np.int8), rng.normal(size=(50, 4))
     precision = 100 * metrics.average_precision(targets, scores)
-    groups = {"medium": np.array([1, 0, 0, 0], bool), "tail": np.array([0, 1, 1, 0], bool), "none": np.zeros(4, bool)}
+    groups = {
+        "medium": np.array([1, 0, 0, 0], bool),
+        "tail": np.array([0, 1, 1, 0], bool),
+        "none": np.zeros(4, bool),
+    }
     result = metrics.epoch_scalars(targets, scores, groups)
     assert result["val/mAP"] == pytest.approx(precision.mean())
     assert result["val/mAP_middle"] == pytest.approx(precision[0])  # the official tag of that group
@@ -205,7 +252,10 @@ def test_golden_dualcoop():
         own = "CF1_mean" if name == "CF1" else name
         assert result[own] == pytest.approx(float(golden[name]), rel=1e-6), name
     precision = metrics.average_precision(targets, scores)
-    has_positives, untied = (targets == 1).any(0), np.arange(targets.shape[1]) != targets.shape[1] - 2
+    has_positives, untied = (
+        (targets == 1).any(0),
+        np.arange(targets.shape[1]) != targets.shape[1] - 2,
+    )
     assert np.isnan(precision[~has_positives]).all()
     compared = has_positives & untied
     np.testing.assert_allclose(precision[compared], golden["AP"][compared], atol=1e-6)
@@ -213,10 +263,14 @@ def test_golden_dualcoop():
         if key.startswith("P_at_"):
             k = int(key.split("_")[-1])
             expected = {name: float(golden[f"{name}_at_{k}"]) for name in ("P", "R", "F1")}
-            assert metrics.precision_recall_f1_at_k(targets, scores, k) == pytest.approx(expected, abs=1e-6)
+            assert metrics.precision_recall_f1_at_k(targets, scores, k) == pytest.approx(
+                expected, abs=1e-6
+            )
         if key.startswith("f1k_P_"):
             k = int(key.split("_")[-1])
-            result = metrics.precision_recall_f1_at_k(golden["f1k_targets"], golden["f1k_scores"], k)
+            result = metrics.precision_recall_f1_at_k(
+                golden["f1k_targets"], golden["f1k_scores"], k
+            )
             expected = {name: float(golden[f"f1k_{name}_{k}"]) for name in ("P", "R", "F1")}
             assert result == pytest.approx(expected, abs=1e-6)
 
@@ -230,4 +284,6 @@ def test_golden_lmclip(ties):
     np.testing.assert_allclose(precision, golden[f"AP{ties}"], atol=1e-9)
     np.testing.assert_allclose(metrics.auroc(targets, scores), golden[f"AUROCs{ties}"], atol=1e-9)
     for group in ("head", "middle", "tail"):
-        assert precision[golden[group]].mean() == pytest.approx(float(golden[f"mAP_{group}{ties}"]), abs=1e-9)
+        assert precision[golden[group]].mean() == pytest.approx(
+            float(golden[f"mAP_{group}{ties}"]), abs=1e-9
+        )

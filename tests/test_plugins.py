@@ -1,4 +1,5 @@
-"""The shared plugin tests: every check of `benchmark.check` over every method, and over a fresh template."""
+"""The shared plugin tests: every check of `benchmark.check` over every method, and over a fresh
+template."""
 
 import pytest
 
@@ -24,10 +25,20 @@ def test_the_checks_can_fail(tmp_path, monkeypatch, capsys):
     """A method that draws unseeded noise fails the checks on seeds, on batches and on labels."""
     monkeypatch.setattr(registry, "_files", {})
     path = tmp_path / "noisy_idea.py"
-    body = "return torch.from_numpy(__import__('numpy').random.default_rng().random((len(x), len(classes))))"
-    source = template.METHOD[: template.METHOD.index("        text = clip.text")] + f"        {body}\n"
+    body = (
+        "return torch.from_numpy(__import__('numpy').random.default_rng().random((len(x), "
+        "len(classes))))"
+    )
+    source = (
+        template.METHOD[: template.METHOD.index("        text = clip.text")] + f"        {body}\n"
+    )
     path.write_text(source)
     assert check.report(str(path)) == 1
     printed = capsys.readouterr().out
-    for name in ("same_seed_same_scores", "hidden_labels_have_no_influence", "images_are_scored_alone", "beats_chance"):
+    for name in (
+        "same_seed_same_scores",
+        "hidden_labels_have_no_influence",
+        "images_are_scored_alone",
+        "beats_chance",
+    ):
         assert f"FAILED  {name}" in printed

@@ -33,7 +33,9 @@ def model(name):
 
 def test_create_gives_an_ordinary_frozen_open_clip_model(name, model):
     assert isinstance(model, open_clip.CLIP) and name in open_clip.list_models()
-    assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
+    assert not model.training and not any(
+        parameter.requires_grad for parameter in model.parameters()
+    )
     assert model.context_length == 77 and model.token_embedding.weight.shape == (49408, 128)
     assert {value.dtype for value in model.parameters()} == {torch.float32}
 
@@ -83,10 +85,14 @@ def test_weights_survive_writing_and_reading(name, model, tmp_path):
 def test_pretraining_passes_equal_those_of_open_clip(model):
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     expected = model.encode_image(pixels, normalize=True)
-    torch.testing.assert_close(towers.image_features(model.visual, pixels)[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        towers.image_features(model.visual, pixels)[0], expected, rtol=1e-4, atol=1e-5
+    )
     ids = open_clip.tokenize(["a photo of a cat.", "star"])
     expected = model.encode_text(ids, normalize=True)
-    torch.testing.assert_close(towers.text_features(model, ids[:, :8]), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        towers.text_features(model, ids[:, :8]), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_region_features_are_those_the_engine_serves(model):
@@ -94,7 +100,9 @@ def test_region_features_are_those_the_engine_serves(model):
 
     pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.normalize(dense_features(model.visual, pixels)[:, 1:], dim=-1)
-    torch.testing.assert_close(towers.image_features(model.visual, pixels)[1], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        towers.image_features(model.visual, pixels)[1], expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_pretraining_never_shows_the_forms_of_the_benchmark():
@@ -116,7 +124,9 @@ def test_pretraining_scenes_are_pure_functions_of_their_number():
 
 
 def test_region_targets_mark_where_an_object_is():
-    scene = corpus.Scene(np.zeros((3, 96, 96), np.uint8), np.array([4]), np.float32([[34, 2, 60, 30]]), ())
+    scene = corpus.Scene(
+        np.zeros((3, 96, 96), np.uint8), np.array([4]), np.float32([[34, 2, 60, 30]]), ()
+    )
     targets, weights = objectives.region_targets([scene], 3)
     assert targets[0, :, 4].nonzero().flatten().tolist() == [3] and targets.sum() == 1
     assert weights.min() == 1, "the box touches no second cell"
@@ -139,7 +149,9 @@ def few_templates(monkeypatch):
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
     """A pool of 64 scenes of one object, in a file as a run keeps it."""
-    return distil.scene_pool("pocket-RN", distil.Stage(0, 32, 1, 64, 1e-3), tmp_path_factory.mktemp("pool"), 1)
+    return distil.scene_pool(
+        "pocket-RN", distil.Stage(0, 32, 1, 64, 1e-3), tmp_path_factory.mktemp("pool"), 1
+    )
 
 
 @pytest.mark.parametrize("name", pocket.NAMES)
@@ -155,29 +167,50 @@ def test_pretraining_resumes_to_the_same_weights(name, tmp_path, monkeypatch, fe
     stopped.save()
     resumed = trainer(name, tmp_path)
     assert resumed.samples == 32 and straight.step(*batch) == resumed.step(*batch)
-    for value, other in zip(straight.average.state_dict().values(), resumed.average.state_dict().values(), strict=True):
+    for value, other in zip(
+        straight.average.state_dict().values(), resumed.average.state_dict().values(), strict=True
+    ):
         assert torch.equal(value, other)
 
 
-def test_the_parts_of_two_processes_make_up_the_batch_of_one(tmp_path, monkeypatch, few_templates, pool):
+def test_the_parts_of_two_processes_make_up_the_batch_of_one(
+    tmp_path, monkeypatch, few_templates, pool
+):
     monkeypatch.setattr(distil, "BATCH", 32)
     student = distil.Student("pocket-ViT", tmp_path)
-    whole, *halves = student.losses(pool, 0, 1), student.losses(pool, 0, 2), student.losses(pool, 1, 2)
+    whole, *halves = (
+        student.losses(pool, 0, 1),
+        student.losses(pool, 0, 2),
+        student.losses(pool, 1, 2),
+    )
     for key in distil.WEIGHTS:
         torch.testing.assert_close((halves[0][key] + halves[1][key]) / 2, whole[key])
 
 
 def test_a_pool_holds_the_scenes_and_the_features_of_the_teacher(pool):
     scene = corpus.pretraining_scene(9, 32, 1)
-    assert np.array_equal(pool["pixels"][9], scene.picture) and np.array_equal(pool["boxes"][9], scene.boxes)
-    assert pool["labels"][9].tolist() == scene.labels.tolist() == pool["targets"][9].nonzero()[0].tolist()
-    assert {word for word, has in zip(distil.WORDS, pool["words"][9], strict=True) if has} == set(scene.styles)
-    features = towers.image_features(pocket.create("pocket-RN").visual, objectives.pixels_of([scene]))[0]
-    torch.testing.assert_close(torch.from_numpy(pool["wanted"][9]), features[0], rtol=1e-4, atol=1e-5)
+    assert np.array_equal(pool["pixels"][9], scene.picture) and np.array_equal(
+        pool["boxes"][9], scene.boxes
+    )
+    assert (
+        pool["labels"][9].tolist()
+        == scene.labels.tolist()
+        == pool["targets"][9].nonzero()[0].tolist()
+    )
+    assert {word for word, has in zip(distil.WORDS, pool["words"][9], strict=True) if has} == set(
+        scene.styles
+    )
+    features = towers.image_features(
+        pocket.create("pocket-RN").visual, objectives.pixels_of([scene])
+    )[0]
+    torch.testing.assert_close(
+        torch.from_numpy(pool["wanted"][9]), features[0], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_two_processes_distil_evaluate_and_ship(tmp_path, monkeypatch, few_templates):
-    """A whole run of two batches, on canvases of both sizes; the shipped weights of the package stay as they are."""
+    """A whole run of two batches, on canvases of both sizes; the shipped weights of the package
+    stay as they are."""
     stages = distil.Stage(0, 32, 1, 128, 1e-3), distil.Stage(128, 64, 4, 128, 1e-3)
     monkeypatch.setattr(pretrain, "FOLDER", tmp_path)
     monkeypatch.setattr(distil, "weights_path", lambda name: tmp_path / f"{name}.npz")
@@ -188,7 +221,9 @@ def test_two_processes_distil_evaluate_and_ship(tmp_path, monkeypatch, few_templ
     assert json.loads((tmp_path / "sha256.json").read_text()) == {"pocket-ViT": sha256}
     fresh = open_clip.create_model("pocket-ViT")
     state = pocket.read_weights(tmp_path / "pocket-ViT.npz", fresh)
-    assert torch.equal(state["text_projection"], pocket.create("pocket-RN").state_dict()["text_projection"])
+    assert torch.equal(
+        state["text_projection"], pocket.create("pocket-RN").state_dict()["text_projection"]
+    )
 
 
 def test_every_pass_through_a_pool_shows_every_scene_once_in_another_order():

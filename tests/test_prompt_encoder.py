@@ -1,4 +1,5 @@
-"""The prompt encoder against the official prompt learner, against the tower's own forward pass, and at its limits."""
+"""The prompt encoder against the official prompt learner, against the tower's own forward pass, and
+at its limits."""
 
 from pathlib import Path
 
@@ -45,14 +46,19 @@ def test_equals_the_official_prompt_learner(file):
     if not (GOLDEN / file).exists():
         pytest.skip(f"the golden vectors are not here: {GOLDEN / file}")
     with np.load(GOLDEN / file) as archive:
-        data = {key: torch.from_numpy(archive[key]) for key in archive.files if archive[key].dtype.kind != "U"}
+        data = {
+            key: torch.from_numpy(archive[key])
+            for key in archive.files
+            if archive[key].dtype.kind != "U"
+        }
         names = archive["classnames"].tolist()
     weights = {key.removeprefix("w/"): value for key, value in data.items() if key.startswith("w/")}
     width, embed = weights["text_projection"].shape
     layers = len({key.split(".")[2] for key in weights if "resblocks" in key})
     model = tower(width, layers, int(data["heads"]), embed)
     model.load_state_dict(weights, strict=False)
-    # The file holds the word vectors of the tokens that occur, in place: the placeholders' are never looked at.
+    # The file holds the word vectors of the tokens that occur, in place: the placeholders' are
+    # never looked at.
     model.token_embedding.weight[data["tokenized_prompts"]] = data["prompts"]
     count = len(names)
     encoder = PromptEncoder(model, open_clip.get_tokenizer("RN50"), names)
@@ -74,7 +80,10 @@ def test_equals_the_official_prompt_learner(file):
         (open_clip.CLIP, {"layers": 1}),
         (open_clip.CLIP, {"layers": 2, "heads": 1, "quick_gelu": False, "context_length": 32}),
         (open_clip.CustomTextCLIP, {"proj_bias": True}),
-        (open_clip.CustomTextCLIP, {"proj_type": "none", "embed": 32, "pool_type": "eos", "eos_id": 49407}),
+        (
+            open_clip.CustomTextCLIP,
+            {"proj_type": "none", "embed": 32, "pool_type": "eos", "eos_id": 49407},
+        ),
     ],
 )
 def test_fast_path_equals_the_plain_one(kind, options, specific, tokenizer):
@@ -105,7 +114,8 @@ def test_many_classes_are_encoded_in_parts(specific, tokenizer, monkeypatch):
 
 
 def test_plain_path_is_a_sentence_of_words(tokenizer):
-    """With the vectors of real words as context both paths give what CLIP gives for the sentence."""
+    """With the vectors of real words as context both paths give what CLIP gives for the
+    sentence."""
     model = tower()
     sentences = tokenizer(["a photo of a " + name.replace("_", " ") + "." for name in CLASSES])
     expected = model.encode_text(sentences)
@@ -176,4 +186,6 @@ def test_suffix_and_names(tokenizer):
     context = torch.randn(3, 32)
     spaced = PromptEncoder(model, tokenizer, ["dining table"])(context)
     assert torch.equal(PromptEncoder(model, tokenizer, ["dining_table"])(context), spaced)
-    assert not torch.allclose(PromptEncoder(model, tokenizer, ["dining table"], suffix="")(context), spaced)
+    assert not torch.allclose(
+        PromptEncoder(model, tokenizer, ["dining table"], suffix="")(context), spaced
+    )

@@ -82,14 +82,18 @@ def test_parse(text, meaning):
     assert registry.parse(text) == meaning
 
 
-@pytest.mark.parametrize("text", ["coop(", "coop(1)", "coop(**x)", "coop(a=1+b)", "coop(a=1) extra"])
+@pytest.mark.parametrize(
+    "text", ["coop(", "coop(1)", "coop(**x)", "coop(a=1+b)", "coop(a=1) extra"]
+)
 def test_unreadable_texts_are_user_errors(text):
     with pytest.raises(ValueError, match="Cannot read"):
         registry.parse(text)
 
 
 def test_a_list_is_several_runs_and_a_tuple_is_a_value(idea):
-    expanded = registry.expand("methods", f"{idea}(size=[1, 2], layers=(3, 4))", {"rate": [0.1, 0.2], "size": [9]})
+    expanded = registry.expand(
+        "methods", f"{idea}(size=[1, 2], layers=(3, 4))", {"rate": [0.1, 0.2], "size": [9]}
+    )
     assert [values for _, values in expanded] == [
         {"rate": rate, "size": size, "layers": (3, 4)} for rate in (0.1, 0.2) for size in (1, 2)
     ]
@@ -106,7 +110,9 @@ def test_description_round_trip_through_json(idea):
         registry.rebuild("methods", {**description, "gone": 1})
 
 
-DESCRIPTIONS = st.dictionaries(st.text(min_size=1), st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+DESCRIPTIONS = st.dictionaries(
+    st.text(min_size=1), st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
 
 
 @given(DESCRIPTIONS, st.randoms())
@@ -116,7 +122,9 @@ def test_run_ids_do_not_depend_on_the_order_of_keys(description, random):
     run_id = registry.run_id(description)
     assert registry.run_id({key: description[key] for key in keys}) == run_id
     assert len(run_id) == 12 and int(run_id, 16) >= 0
-    assert registry.run_id({**description, "another": 1}) != run_id or description.get("another") == 1
+    assert (
+        registry.run_id({**description, "another": 1}) != run_id or description.get("another") == 1
+    )
 
 
 def test_code_digest_ignores_comments_and_docstrings_but_no_code(tmp_path, monkeypatch):
@@ -154,7 +162,14 @@ def test_a_file_without_the_class_is_named(tmp_path, monkeypatch):
 
 
 def test_an_installed_package_offers_plugins_by_entry_point(monkeypatch):
-    point = importlib.metadata.EntryPoint("packaged", "methods.zero_shot_clip:Method", "lowlabel.methods")
-    monkeypatch.setattr(registry, "_entry_points", lambda kind: {"packaged": point} if kind == "methods" else {})
+    point = importlib.metadata.EntryPoint(
+        "packaged", "methods.zero_shot_clip:Method", "lowlabel.methods"
+    )
+    monkeypatch.setattr(
+        registry, "_entry_points", lambda kind: {"packaged": point} if kind == "methods" else {}
+    )
     assert "packaged" in registry.names("methods") and "packaged" not in registry.names("settings")
-    assert registry.describe("packaged", registry.make("methods", "packaged", {}))["name"] == "packaged"
+    assert (
+        registry.describe("packaged", registry.make("methods", "packaged", {}))["name"]
+        == "packaged"
+    )

@@ -1,4 +1,5 @@
-"""The page as a file: self-contained, small, honest about holes, safe with hostile text, made from anything."""
+"""The page as a file: self-contained, small, honest about holes, safe with hostile text, made from
+anything."""
 
 import json
 import re
@@ -13,7 +14,9 @@ from reports.content import as_json
 
 def data_of(path):
     html = path.read_text(encoding="utf-8")
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)[1]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,11 @@ def report(tmp_path_factory):
     """The quick suite's shape with one failure, made from a folder with hostile text."""
     out = tmp_path_factory.mktemp("report")
     small_sweep(out, seeds=1, levels=(0.1, 0.9), images=60)
-    error = {"type": "<b>Error</b>", "message": HOSTILE["tag"] + HOSTILE["long"], "log": "\n".join(HOSTILE.values())}
+    error = {
+        "type": "<b>Error</b>",
+        "message": HOSTILE["tag"] + HOSTILE["long"],
+        "log": "\n".join(HOSTILE.values()),
+    }
     write_run(out, specification("coop", partial(0.5)), status="crashed", error=error)
     return page.build([out])
 
@@ -62,16 +69,24 @@ def test_drawer_data_is_complete(report):
 
 def test_examples_show_truth_scores_and_weights(report):
     (one, *_) = data_of(report)["examples"]
-    assert len(one["images"]) == 8 and one["images"][0]["picture"].startswith("data:image/jpeg;base64,")
+    assert len(one["images"]) == 8 and one["images"][0]["picture"].startswith(
+        "data:image/jpeg;base64,"
+    )
     mapped = next(line for line in one["lines"] if line["maps"])
-    assert mapped["label"] == "dualcoop" and mapped["grid"] == [3, 3] and len(mapped["maps"][0][0][1]) == 9
+    assert (
+        mapped["label"] == "dualcoop"
+        and mapped["grid"] == [3, 3]
+        and len(mapped["maps"][0][0][1]) == 9
+    )
     top = [score for _, score in mapped["top"][0]]
     assert top == sorted(top, reverse=True)
 
 
 def test_protocol_states_realised_rates(report):
     one = data_of(report)["protocol"][0]
-    assert [row["level"] for row in one["rows"]] == ["10 %", "90 %"] and one["rows"][0]["realised"] == "9.98 %"
+    assert [row["level"] for row in one["rows"]] == ["10 %", "90 %"] and one["rows"][0][
+        "realised"
+    ] == "9.98 %"
 
 
 def test_summary_counts(report):
@@ -96,7 +111,10 @@ def test_only_failures_make_a_report(tmp_path):
     for method in METHODS:
         write_run(tmp_path, specification(method, partial(0.5)), status="failed")
     path = page.build([tmp_path])
-    assert len(data_of(path)["failures"]) == 5 and "No two methods can be compared yet." in path.read_text()
+    assert (
+        len(data_of(path)["failures"]) == 5
+        and "No two methods can be compared yet." in path.read_text()
+    )
 
 
 def test_only_a_plan_makes_a_report(tmp_path):
@@ -125,4 +143,8 @@ def test_a_class_without_positives_and_broken_records_do_not_stop_it(tmp_path):
 
 def test_json_can_stand_in_a_script():
     text = as_json({"a": "</script><!-- HTTPS:// \u2028"})
-    assert "<" not in text and "http" not in text.lower() and json.loads(text) == {"a": "</script><!-- HTTPS:// \u2028"}
+    assert (
+        "<" not in text
+        and "http" not in text.lower()
+        and json.loads(text) == {"a": "</script><!-- HTTPS:// \u2028"}
+    )

@@ -23,12 +23,17 @@ from benchmark.supervisor import supervise
 from benchmark.sweep import Sweep
 
 TWO_GPUS = "GPU 0: NVIDIA H200 (UUID: GPU-aaaa-1)\nGPU 1: NVIDIA H200 (UUID: GPU-bbbb-2)\n"
-MIG = TWO_GPUS + "  MIG 1g.18gb     Device  0: (UUID: MIG-cccc-3)\n  MIG 1g.18gb     Device  1: (UUID: MIG-dddd-4)\n"
+MIG = (
+    TWO_GPUS
+    + "  MIG 1g.18gb     Device  0: (UUID: MIG-cccc-3)\n  MIG 1g.18gb     Device  1: (UUID: "
+    "MIG-dddd-4)\n"
+)
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, tmp_path):
-    """Two physical cores, no GPU, leases of its own; `machine(listing)` puts an nvidia-smi on the path."""
+    """Two physical cores, no GPU, leases of its own; `machine(listing)` puts an nvidia-smi on the
+    path."""
     for name in ("CUDA_VISIBLE_DEVICES", "LOWLABEL_PRETEND_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOWLABEL_LEASES", str(tmp_path / "leases"))
@@ -52,7 +57,10 @@ def test_without_a_gpu_one_slot_and_one_thread_per_physical_core():
     ]
     assert [slot.threads for slot in devices.slots(1)] == [2]  # --slots 1: both cores for one run
     assert [slot.threads for slot in devices.slots(8)] == [1] * 8
-    assert slots[0].environment()["OMP_NUM_THREADS"] == "1" and slots[0].environment()["CUDA_VISIBLE_DEVICES"] == ""
+    assert (
+        slots[0].environment()["OMP_NUM_THREADS"] == "1"
+        and slots[0].environment()["CUDA_VISIBLE_DEVICES"] == ""
+    )
     with pytest.raises(ValueError, match="per GPU"):
         devices.slots(0, per_gpu=0)
 
@@ -84,14 +92,24 @@ def test_gpus_are_named_by_uuid_where_nvidia_smi_is_at_hand(machine, monkeypatch
         assert [(slot.name, slot.visible) for slot in devices.slots()] == [("GPU-bbbb-2-0", value)]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     machine(MIG)
-    assert [name for _, name in devices.visible_gpus()] == ["GPU-aaaa-1", "MIG-cccc-3", "MIG-dddd-4"]
-    machine("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver", returncode=9)
+    assert [name for _, name in devices.visible_gpus()] == [
+        "GPU-aaaa-1",
+        "MIG-cccc-3",
+        "MIG-dddd-4",
+    ]
+    machine(
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver", returncode=9
+    )
     assert devices.slots()[0].device == "cpu"
 
 
 def test_a_lease_is_free_when_supervisor_and_child_are_gone():
     slots = devices.slots()
-    with devices.lease(slots) as (first, file), devices.lease(slots) as (second, _), devices.lease(slots) as third:
+    with (
+        devices.lease(slots) as (first, file),
+        devices.lease(slots) as (second, _),
+        devices.lease(slots) as third,
+    ):
         assert (first.name, second.name, third) == ("cpu-0", "cpu-1", None)
         child = subprocess.Popen(["sleep", "60"], pass_fds=[file.fileno()])
     with devices.lease(slots[:1]) as leased:
@@ -103,22 +121,39 @@ def test_a_lease_is_free_when_supervisor_and_child_are_gone():
 
 
 def test_durations():
-    assert [parse_duration(text) for text in ("2h", "10m", "90s", "1h30m", "0.5h")] == [7200, 600, 90, 5400, 1800]
+    assert [parse_duration(text) for text in ("2h", "10m", "90s", "1h30m", "0.5h")] == [
+        7200,
+        600,
+        90,
+        5400,
+        1800,
+    ]
     for text in ("", "10", "2 days", "s", "30m1h"):
         with pytest.raises(ValueError, match="90s"):
             parse_duration(text)
-    assert [duration(seconds) for seconds in (4200, 200, 12.4)] == ["1 h 10 min", "3 min 20 s", "12 s"]
+    assert [duration(seconds) for seconds in (4200, 200, 12.4)] == [
+        "1 h 10 min",
+        "3 min 20 s",
+        "12 s",
+    ]
 
 
 def test_banks_first_then_longest_first():
-    jobs = [a_job(0, seconds=1), a_job(1, seconds=9), a_job(2, seconds=2, bank="b"), a_job(3, seconds=3, bank="b")]
+    jobs = [
+        a_job(0, seconds=1),
+        a_job(1, seconds=9),
+        a_job(2, seconds=2, bank="b"),
+        a_job(3, seconds=3, bank="b"),
+    ]
     jobs += [a_job(4, seconds=1, bank="a"), a_job(5, seconds=5)]
     assert [int(job["id"], 16) for job in order(jobs)] == [3, 4, 1, 5, 2, 0]
     assert order([]) == []
 
 
 def test_memory_and_cuda_errors_cost_the_child_its_trust():
-    assert poisoned({"type": "OutOfMemoryError", "message": ""}) and poisoned({"type": "MemoryError", "message": ""})
+    assert poisoned({"type": "OutOfMemoryError", "message": ""}) and poisoned(
+        {"type": "MemoryError", "message": ""}
+    )
     assert poisoned({"type": "RuntimeError", "message": "CUDA error: device-side assert triggered"})
     assert not poisoned({"type": "ValueError", "message": "no such class"}) and not poisoned({})
 
@@ -142,7 +177,11 @@ def test_a_sweep_and_its_repetition(tmp_path, backend, monkeypatch, capsys):
     first = sweep()
     assert (first.done, first.failed, first.skipped, first.ok) == (4, 1, 0, False)
     printed = capsys.readouterr().out
-    assert "[5/5]" in printed and "failed 000000000004 raise" in printed and "a plugin went wrong" in printed
+    assert (
+        "[5/5]" in printed
+        and "failed 000000000004 raise" in printed
+        and "a plugin went wrong" in printed
+    )
     store = Store(tmp_path / "out")
     environment = store.read(jobs[0]["id"])["cost"]["environment"]
     assert environment["MARK"] == "7"
@@ -158,7 +197,8 @@ def test_a_sweep_and_its_repetition(tmp_path, backend, monkeypatch, capsys):
     assert [started.count(job["id"]) for job in jobs] == [1, 2, 1, 1, 3]
     assert not list((tmp_path / "out" / "sweeps").iterdir())
     capsys.readouterr()
-    assert run_jobs(jobs[:4], tmp_path / "out").skipped == 4 and capsys.readouterr().out == ""  # computes nothing
+    # computes nothing
+    assert run_jobs(jobs[:4], tmp_path / "out").skipped == 4 and capsys.readouterr().out == ""
 
 
 def test_wrong_backends_are_refused(tmp_path):
@@ -179,11 +219,18 @@ def test_progress(tmp_path, terminal):
             {**common, "id": jobs[0]["id"], "status": "started", "attempt": 1},
             {**common, "id": jobs[0]["id"], "status": "done", "seconds": 20.0, "message": ""},
             {**common, "id": jobs[1]["id"], "status": "started", "attempt": 2},
-            {**common, "id": jobs[1]["id"], "status": "crashed", "seconds": 20.0, "message": "ended by SIGSEGV"},
+            {
+                **common,
+                "id": jobs[1]["id"],
+                "status": "crashed",
+                "seconds": 20.0,
+                "message": "ended by SIGSEGV",
+            },
             {**common, "id": jobs[2]["id"], "status": "started", "attempt": 1},
         ]
         lines = "".join(json.dumps(event) + "\n" for event in events)
-        (tmp_path / "events.jsonl").write_text(lines + '{"half": ')  # the last line is being written
+        # the last line is being written
+        (tmp_path / "events.jsonl").write_text(lines + '{"half": ')
         progress.update()
         progress.update()
         assert (
@@ -193,7 +240,11 @@ def test_progress(tmp_path, terminal):
         if terminal:
             progress.live.refresh()
     printed = text.getvalue()
-    assert printed.count("crashed 000000000001") == 1 and "ended by SIGSEGV" in printed and "tried again" in printed
+    assert (
+        printed.count("crashed 000000000001") == 1
+        and "ended by SIGSEGV" in printed
+        and "tried again" in printed
+    )
     assert ("cpu-0" in printed) == terminal  # what each slot is doing
     assert ("done 000000000000" in printed) == (not terminal)  # one line for each run that ended
 
@@ -220,7 +271,10 @@ def test_a_supervisor_that_cannot_see_the_results_says_so(tmp_path):
 
 
 def test_a_run_that_never_counts_as_finished_is_computed_once(tmp_path, monkeypatch):
-    """The clock of the file system may be set back, a full disk may take no record: no endless loop."""
+    """The clock of the file system may be set back, a full disk may take no record: no endless
+    loop."""
     monkeypatch.setattr(Sweep, "finished", lambda self, id: False)
-    summary = run_jobs([a_job(0)], tmp_path, backend="threading", slots=1, executor="fake_executor:execute")
+    summary = run_jobs(
+        [a_job(0)], tmp_path, backend="threading", slots=1, executor="fake_executor:execute"
+    )
     assert summary.left == 1 and len(notes(tmp_path, "start")) == 1

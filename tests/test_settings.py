@@ -1,4 +1,5 @@
-"""The three settings: masks, held-out images, views, presets, fields that do not apply; properties over many inputs."""
+"""The three settings: masks, held-out images, views, presets, fields that do not apply; properties
+over many inputs."""
 
 from dataclasses import fields, replace
 from types import SimpleNamespace
@@ -37,10 +38,12 @@ def toy(y, test=5, name="toy", classes=None):
     classes = classes or tuple(f"class {i}" for i in range(count))
     raw = tuple(name.replace(" ", "") for name in classes)
     splits = {"train": np.arange(n - test), "test": np.arange(n - test, n)}
-    return Dataset(name, classes, raw, tuple(map(str, range(n))), np.zeros(n, np.int64), y, splits, open=None)
+    return Dataset(
+        name, classes, raw, tuple(map(str, range(n))), np.zeros(n, np.int64), y, splits, open=None
+    )
 
 
-# ---- masks --------------------------------------------------------------------------------------------------------
+# ---- masks ---------------------------------------------------------------------------------------
 
 
 def test_community_mask_is_the_published_one():
@@ -50,11 +53,17 @@ def test_community_mask_is_the_published_one():
     assert without == [533, 49, 3, 0]
 
 
-@given(n=st.integers(1, 60), classes=st.integers(1, 20), seed=st.integers(0, 9), ratios=st.tuples(RATIO, RATIO))
+@given(
+    n=st.integers(1, 60),
+    classes=st.integers(1, 20),
+    seed=st.integers(0, 9),
+    ratios=st.tuples(RATIO, RATIO),
+)
 @pytest.mark.parametrize("kind", ["nested", "community"])
 def test_masks_are_nested_and_depend_on_names_alone(kind, n, classes, seed, ratios):
     low, high, again, everything = (
-        known_mask(kind, n, classes, known, "voc2007", seed) for known in (*sorted(ratios), min(ratios), 1.0)
+        known_mask(kind, n, classes, known, "voc2007", seed)
+        for known in (*sorted(ratios), min(ratios), 1.0)
     )
     assert not (low & ~high).any() and everything.all()
     np.testing.assert_array_equal(low, again)
@@ -67,7 +76,9 @@ def test_realised_rate_is_near_the_asked_one(known, seed):
 
 
 def test_masks_of_two_seeds_and_two_data_sets_differ():
-    masks = [nested_mask(200, 20, 0.5, name, seed) for name in ("voc2007", "coco2014") for seed in (0, 1)]
+    masks = [
+        nested_mask(200, 20, 0.5, name, seed) for name in ("voc2007", "coco2014") for seed in (0, 1)
+    ]
     agreement = [(a == b).mean() for i, a in enumerate(masks) for b in masks[:i]]
     assert all(0.4 < value < 0.6 for value in agreement)
 
@@ -79,25 +90,37 @@ def test_held_out_has_the_asked_size_and_grows_with_it(n, fraction, seed):
     assert not (held_out(n, fraction / 2, "toy", seed) & ~chosen).any() or fraction == 0
 
 
-# ---- properties of every setting's tasks --------------------------------------------------------------------------
+# ---- properties of every setting's tasks ---------------------------------------------------------
 
-LABELS = st.integers(0, 2**32 - 1).map(lambda s: (np.random.default_rng(s).random((60, 6)) < 0.4).astype(np.int8))
+LABELS = st.integers(0, 2**32 - 1).map(
+    lambda s: (np.random.default_rng(s).random((60, 6)) < 0.4).astype(np.int8)
+)
 SETTINGS = {
     "partial": lambda known: partial.Setting(dataset="pictograms", known=known, val_fraction=0.2),
-    "zero_shot": lambda known: zero_shot.Setting(dataset="pictograms65", val_fraction=0.2, train_images="hide"),
-    "long_tail": lambda known: long_tail.Setting(dataset="pictograms_lt", known=known, val_fraction=0.2),
+    "zero_shot": lambda known: zero_shot.Setting(
+        dataset="pictograms65", val_fraction=0.2, train_images="hide"
+    ),
+    "long_tail": lambda known: long_tail.Setting(
+        dataset="pictograms_lt", known=known, val_fraction=0.2
+    ),
 }
 
 
 def build(name, y, known, seed=0):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda dataset, **loading: toy(y))
-        patch.setattr(zero_shot, "seen_and_unseen", lambda dataset, loaded: (loaded.raw_classes[:4], ("class4",)))
+        patch.setattr(
+            zero_shot,
+            "seen_and_unseen",
+            lambda dataset, loaded: (loaded.raw_classes[:4], ("class4",)),
+        )
         return SETTINGS[name](known).build(seed)
 
 
 @options(deadline=None, max_examples=25)
-@given(name=st.sampled_from(list(SETTINGS)), y=LABELS, known=st.floats(0.1, 1), seed=st.integers(0, 3))
+@given(
+    name=st.sampled_from(list(SETTINGS)), y=LABELS, known=st.floats(0.1, 1), seed=st.integers(0, 3)
+)
 def test_parts_are_disjoint_and_states_are_legal(name, y, known, seed):
     task = build(name, y, known, seed)
     rows = [set(part.rows.tolist()) for part in (task.train, task.val, task.test)]
@@ -112,7 +135,9 @@ def test_parts_are_disjoint_and_states_are_legal(name, y, known, seed):
         assert not visible[:, ~task.seen].any()
     np.testing.assert_array_equal(task.test.y, y[task.test.rows][:, columns])
     for view in task.views.values():
-        assert view.rows.shape == (len(task.test.rows),) and view.columns.shape == (len(task.classes),)
+        assert view.rows.shape == (len(task.test.rows),) and view.columns.shape == (
+            len(task.classes),
+        )
         assert view.rows.dtype == view.columns.dtype == bool
 
 
@@ -156,11 +181,13 @@ def test_test_labels_reach_neither_train_nor_val(y, noise, name):
         np.testing.assert_array_equal(getattr(before, part).y, getattr(after, part).y)
 
 
-# ---- partial ------------------------------------------------------------------------------------------------------
+# ---- partial -------------------------------------------------------------------------------------
 
 
 def test_difficult_ignored_is_unknown_in_test_and_never_a_known_label(found):
-    task = partial.Setting(dataset="voc2007", difficult="ignore", known=1.0, val_fraction=0.0).build(0)
+    task = partial.Setting(
+        dataset="voc2007", difficult="ignore", known=1.0, val_fraction=0.0
+    ).build(0)
     assert (task.test.y == UNKNOWN).sum() == 3 and (task.train.y == UNKNOWN).sum() == 3
     absent = partial.Setting(dataset="voc2007", known=1.0, val_fraction=0.0).build(0)
     assert (absent.test.y == UNKNOWN).sum() == 0 and len(absent.val.rows) == 0
@@ -170,12 +197,19 @@ def test_difficult_ignored_is_unknown_in_test_and_never_a_known_label(found):
 
 def test_names_raw_or_prompt_ready(found):
     assert partial.Setting(dataset="voc2007").build(0).classes[10] == "dining table"
-    assert partial.Setting(dataset="voc2007", class_names="raw").build(0).classes[10] == "diningtable"
+    assert (
+        partial.Setting(dataset="voc2007", class_names="raw").build(0).classes[10] == "diningtable"
+    )
 
 
 def test_community_mask_on_a_data_set_and_for_every_seed(found):
-    tasks = [partial.Setting(dataset="voc2007", mask="community", known=0.3, val_fraction=0).build(s) for s in (0, 1)]
-    expected = hide(data.load("voc2007").y[:42], np.random.RandomState(0).random_sample((42, 20)) < 0.3)
+    tasks = [
+        partial.Setting(dataset="voc2007", mask="community", known=0.3, val_fraction=0).build(s)
+        for s in (0, 1)
+    ]
+    expected = hide(
+        data.load("voc2007").y[:42], np.random.RandomState(0).random_sample((42, 20)) < 0.3
+    )
     for task in tasks:
         np.testing.assert_array_equal(task.train.y, expected)
 
@@ -191,7 +225,7 @@ def test_dropping_empty_images_keeps_the_labels_of_the_others(found):
     assert keep.dataset.fingerprint() == drop.dataset.fingerprint()
 
 
-# ---- zero_shot ----------------------------------------------------------------------------------------------------
+# ---- zero_shot -----------------------------------------------------------------------------------
 
 
 def test_coco_48_17_views_and_columns(found):
@@ -200,7 +234,9 @@ def test_coco_48_17_views_and_columns(found):
     assert list(task.views) == ["zsl", "gzsl", "seen", "unseen"]
     assert [int(view.columns.sum()) for view in task.views.values()] == [17, 65, 48, 17]
     unseen = task.groups["unseen"]
-    np.testing.assert_array_equal(task.views["zsl"].rows, (task.test.y[:, unseen] == PRESENT).any(1))
+    np.testing.assert_array_equal(
+        task.views["zsl"].rows, (task.test.y[:, unseen] == PRESENT).any(1)
+    )
     assert (task.test.y == PRESENT).any(1).all() and task.views["gzsl"].rows.all()
     assert task.classes.index("airplane") == 4 and unseen[4] and task.groups["seen"][0]
 
@@ -212,10 +248,15 @@ def test_training_images_with_unseen_classes_are_dropped_or_their_labels_hidden(
     seen, unseen = np.isin(CLASSES, SEEN), np.isin(CLASSES, UNSEEN)
     drop = zero_shot.Setting(dataset="coco2014", val_fraction=0.0).build(0)
     hidden = zero_shot.Setting(dataset="coco2014", val_fraction=0.0, train_images="hide").build(0)
-    assert not dataset.y[drop.train.rows][:, unseen].any() and dataset.y[hidden.train.rows][:, unseen].any()
+    assert (
+        not dataset.y[drop.train.rows][:, unseen].any()
+        and dataset.y[hidden.train.rows][:, unseen].any()
+    )
     for task in (drop, hidden):
         assert dataset.y[task.train.rows][:, seen].any(1).all()
-        assert (task.train.y[:, ~task.seen] == UNKNOWN).all() and (task.train.y[:, task.seen] != UNKNOWN).all()
+        assert (task.train.y[:, ~task.seen] == UNKNOWN).all() and (
+            task.train.y[:, task.seen] != UNKNOWN
+        ).all()
     counts = drop.dataset.notes["left out of train"]
     assert len(drop.train.rows) == 90 - sum(counts.values())
     assert set(drop.train.rows) < set(hidden.train.rows)
@@ -225,7 +266,9 @@ def test_published_sample_of_test_images(found):
     task = zero_shot.Setting(dataset="coco2014", test_images="sample").build(0)
     dataset = data.load("coco2014", samples=True)
     np.testing.assert_array_equal(task.test.rows, dataset.splits["gzsl_sample"])
-    np.testing.assert_array_equal(task.test.rows[task.views["zsl"].rows], dataset.splits["zsl_sample"])
+    np.testing.assert_array_equal(
+        task.test.rows[task.views["zsl"].rows], dataset.splits["zsl_sample"]
+    )
     assert task.dataset.notes["test images"] == "sample"
 
 
@@ -245,12 +288,14 @@ def test_skip_says_why():
 
 
 def test_split_that_names_a_class_the_data_set_lacks(found, monkeypatch):
-    monkeypatch.setattr(zero_shot, "seen_and_unseen", lambda name, dataset: (("person",), ("unicorn",)))
+    monkeypatch.setattr(
+        zero_shot, "seen_and_unseen", lambda name, dataset: (("person",), ("unicorn",))
+    )
     with pytest.raises(ValueError, match="names 'unicorn', which is none of its classes"):
         zero_shot.Setting(dataset="coco2014").build(0)
 
 
-# ---- long_tail ----------------------------------------------------------------------------------------------------
+# ---- long_tail -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dataset", ["voc_mlt", "coco_mlt", "pictograms_lt"])
@@ -262,7 +307,9 @@ def test_long_tail_views_and_captions(found, dataset):
     np.testing.assert_array_equal(task.views["tail"].columns, counts < 20)
     assert (sum(group.astype(int) for group in task.groups.values()) == 1).all()
     labels = (task.test.y == PRESENT).sum(1)
-    assert (labels[task.views["single"].rows] == 1).all() and (labels[task.views["multi"].rows] > 1).all()
+    assert (labels[task.views["single"].rows] == 1).all() and (
+        labels[task.views["multi"].rows] > 1
+    ).all()
     if dataset != "pictograms_lt":
         assert all(task.dataset.captions[row] for row in task.train.rows)
 
@@ -283,7 +330,7 @@ def test_groups_follow_from_the_whole_list_whatever_is_held_out_or_hidden(found)
         np.testing.assert_array_equal(part.groups[name], group)
 
 
-# ---- fields, presets, run ids -------------------------------------------------------------------------------------
+# ---- fields, presets, run ids --------------------------------------------------------------------
 
 
 def description(setting):
@@ -291,7 +338,9 @@ def description(setting):
 
 
 def test_a_field_without_meaning_never_makes_a_second_run():
-    assert description(partial.Setting(difficult="ignore", class_names="raw")) == description(partial.Setting())
+    assert description(partial.Setting(difficult="ignore", class_names="raw")) == description(
+        partial.Setting()
+    )
     assert description(partial.Setting(dataset="coco2014", difficult="ignore")) == description(
         partial.Setting(dataset="coco2014")
     )
@@ -308,11 +357,18 @@ def test_presets_are_complete_recorded_and_come_back(name, dataset):
     plain = registry.make("settings", name, {"dataset": dataset})
     clean = registry.make("settings", name, {"dataset": dataset, "preset": "clean"})
     paper = registry.make("settings", name, {"dataset": dataset, "preset": "paper"})
-    assert plain == clean and clean.preset == "clean" and paper.preset == "paper" and paper.val_fraction == 0
+    assert (
+        plain == clean
+        and clean.preset == "clean"
+        and paper.preset == "paper"
+        and paper.val_fraction == 0
+    )
     for setting in (clean, paper):
         text = registry.describe(name, setting)
         assert registry.describe(name, registry.rebuild("settings", text)) == text
-    changed = registry.make("settings", name, {"dataset": dataset, "preset": "paper", "val_fraction": 0.3})
+    changed = registry.make(
+        "settings", name, {"dataset": dataset, "preset": "paper", "val_fraction": 0.3}
+    )
     assert changed.preset == ""  # no longer the protocol of that name
     assert set(type(plain).PRESETS["paper"]) == set(type(plain).PRESETS["clean"])
 

@@ -11,13 +11,25 @@ import pytest
 from benchmark.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["--settings", "partial(known=[.1, .5])", "--datasets", "pictograms", "--methods", "zero_shot_clip"]
+SMALL = [
+    "--settings",
+    "partial(known=[.1, .5])",
+    "--datasets",
+    "pictograms",
+    "--methods",
+    "zero_shot_clip",
+]
 
 
 def run_all(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "run_all.py"), *argv]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}, check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+        check=False,
     )
 
 
@@ -26,7 +38,10 @@ def ids(text: str) -> list[str]:
 
 
 def test_two_shards_of_a_plan_are_disjoint_and_make_up_the_whole(tmp_path):
-    parts = [run_all("plan", *SMALL, "--out", str(tmp_path), "--shard", shard) for shard in ("0/2", "1/2")]
+    parts = [
+        run_all("plan", *SMALL, "--out", str(tmp_path), "--shard", shard)
+        for shard in ("0/2", "1/2")
+    ]
     whole = run_all("plan", *SMALL, "--out", str(tmp_path))
     assert [part.returncode for part in parts] == [0, 0], parts[0].stderr + parts[1].stderr
     first, second = (ids(part.stdout) for part in parts)
@@ -39,7 +54,9 @@ def test_two_shards_into_one_folder_at_once_give_every_record_once(tmp_path):
     command = [sys.executable, str(ROOT / "run_all.py"), *SMALL, "--out", str(out), "--slots", "2"]
     environment = {**os.environ, "LOWLABEL_LEASES": leases}
     shards = [
-        subprocess.Popen([*command, "--shard", f"{i}/2"], env=environment, stdout=-1, stderr=-1, text=True)
+        subprocess.Popen(
+            [*command, "--shard", f"{i}/2"], env=environment, stdout=-1, stderr=-1, text=True
+        )
         for i in (0, 1)
     ]
     said = [process.communicate(timeout=300) for process in shards]
@@ -53,4 +70,8 @@ def test_two_shards_into_one_folder_at_once_give_every_record_once(tmp_path):
 @pytest.mark.parametrize("text", ["3", "x/2", "5/3", "0/0"])
 def test_a_shard_that_is_none_is_one_sentence(tmp_path, text):
     answer = run_all("plan", *SMALL, "--out", str(tmp_path), "--shard", text)
-    assert answer.returncode == 2 and "is no shard" in answer.stderr and "Traceback" not in answer.stderr
+    assert (
+        answer.returncode == 2
+        and "is no shard" in answer.stderr
+        and "Traceback" not in answer.stderr
+    )

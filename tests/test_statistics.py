@@ -19,7 +19,8 @@ from benchmark.statistics import (
 
 
 def simulate(rng, images, classes, methods, skill, own_noise=0.5):
-    """Targets (N, C) and one score matrix per method: what they share (the image's difficulty) plus own noise."""
+    """Targets (N, C) and one score matrix per method: what they share (the image's difficulty) plus
+    own noise."""
     targets = (rng.random((images, classes)) < 0.2).astype(np.int8)
     shared = rng.normal(size=(images, classes))
     scores = [
@@ -34,7 +35,9 @@ def mean_ap(samples):
 
 
 def compare_once(targets, scores, resamples, seed=0):
-    counts = np.hstack([np.ones((len(targets), 1), np.uint8), resample_counts(len(targets), resamples, seed)])
+    counts = np.hstack(
+        [np.ones((len(targets), 1), np.uint8), resample_counts(len(targets), resamples, seed)]
+    )
     values, samples = {}, {}
     for k, matrix in enumerate(scores):  # the first column of counts is the sample itself
         drawn = mean_ap(bootstrap_average_precision(targets, matrix, counts))
@@ -45,7 +48,8 @@ def compare_once(targets, scores, resamples, seed=0):
 def test_interval_is_the_textbook_one():
     result = interval([70.0, 72.0, 74.0])
     assert (result.mean, result.sd, result.n) == (72.0, 2.0, 3)
-    assert result.high - 72 == pytest.approx(4.302653 * 2 / math.sqrt(3), rel=1e-6)  # t(0.975, 2) from a table
+    # t(0.975, 2) from a table
+    assert result.high - 72 == pytest.approx(4.302653 * 2 / math.sqrt(3), rel=1e-6)
     single = interval([70.0])
     assert single.mean == 70 and math.isnan(single.sd) and math.isnan(single.low)
 
@@ -67,7 +71,9 @@ def test_weighted_average_precision_is_scikit_learns(tied):
     for b in (0, 100, 269):
         for c in range(4):
             known = targets[:, c] >= 0
-            expected = average_precision_score(targets[known, c], scores[known, c], sample_weight=counts[known, b])
+            expected = average_precision_score(
+                targets[known, c], scores[known, c], sample_weight=counts[known, b]
+            )
             assert samples[b, c] == pytest.approx(100 * expected, abs=1e-3)
 
 
@@ -86,7 +92,8 @@ def test_resamples_are_shared_by_everything_of_one_size():
 
 
 def test_interval_of_a_paired_difference_covers_the_truth():
-    """Two methods of equal skill: the interval of their difference holds zero in 93-97 % of the experiments."""
+    """Two methods of equal skill: the interval of their difference holds zero in 93-97 % of the
+    experiments."""
     rng = np.random.default_rng(3)
     inside = 0
     for _ in range(1000):
@@ -104,7 +111,9 @@ def test_planted_point_is_found_paired_and_missed_unpaired():
         comparison, _, samples = compare_once(targets, scores, 150)
         gaps.append(comparison.difference[1, 0])
         paired += comparison.p[0, 1] < 0.05
-        unpaired += abs(gaps[-1]) > 1.96 * math.hypot(samples["m0"][0].std(), samples["m1"][0].std())
+        unpaired += abs(gaps[-1]) > 1.96 * math.hypot(
+            samples["m0"][0].std(), samples["m1"][0].std()
+        )
     assert 0.8 < np.mean(gaps) < 1.2  # the planted difference, in points
     assert paired == 40 and unpaired == 0
 
@@ -121,8 +130,11 @@ def test_no_false_better_beyond_five_percent():
 
 
 def test_noise_of_seeds_counts():
-    """Differences that are large on the images but turn around from seed to seed are no difference."""
-    samples = {m: {s: np.random.default_rng(s).normal(70, 0.1, 200) for s in range(3)} for m in "ab"}
+    """Differences that are large on the images but turn around from seed to seed are no
+    difference."""
+    samples = {
+        m: {s: np.random.default_rng(s).normal(70, 0.1, 200) for s in range(3)} for m in "ab"
+    }
     steady = compare({"a": {0: 71, 1: 71.1, 2: 70.9}, "b": {0: 70, 1: 70.1, 2: 69.8}}, samples)
     erratic = compare({"a": {0: 73, 1: 68, 2: 72}, "b": {0: 70, 1: 70, 2: 70}}, samples)
     assert steady.tied == {"a"} and erratic.tied == {"a", "b"}
@@ -131,7 +143,9 @@ def test_noise_of_seeds_counts():
 
 def test_only_common_seeds_are_compared():
     drawn = np.linspace(60, 80, 50)
-    samples = {m: {s: drawn + k * np.sin(np.arange(50)) for s in range(2)} for k, m in enumerate("ab")}
+    samples = {
+        m: {s: drawn + k * np.sin(np.arange(50)) for s in range(2)} for k, m in enumerate("ab")
+    }
     comparison = compare({"a": {0: 70.0}, "b": {0: 72.0, 1: 10.0}}, samples)
     assert comparison.difference[1, 0] == 2  # seed 1 has no counterpart
     alone = compare({"a": {0: 70.0}, "b": {1: 72.0}}, samples)
@@ -162,7 +176,8 @@ def test_average_ranks_use_complete_cells_only():
     cells = [{"a": 3, "b": 2, "c": 1}] * 9 + [{"a": 0, "b": 9}]
     ranks = average_ranks(cells)
     assert ranks.cells == 9 and list(ranks.average) == [1, 2, 3] and ranks.friedman_p < 0.001
-    assert ranks.critical_difference == pytest.approx(2.343 * math.sqrt(3 * 4 / (6 * 9)), rel=1e-3)  # q from Demšar
+    # q from Demšar
+    assert ranks.critical_difference == pytest.approx(2.343 * math.sqrt(3 * 4 / (6 * 9)), rel=1e-3)
     assert average_ranks([{"a": 1}]) is None and average_ranks([{"a": 1, "b": 2}, {"a": 1}]) is None
 
 

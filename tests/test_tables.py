@@ -1,4 +1,5 @@
-"""Tables: numbers, marks, holes and layouts from synthetic records; LaTeX that compiles whatever the names are."""
+"""Tables: numbers, marks, holes and layouts from synthetic records; LaTeX that compiles whatever
+the names are."""
 
 import csv
 import re
@@ -29,13 +30,18 @@ def row_of(table, label, block="last"):
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """Partial labels on two rates and two seeds, with an oracle run, a failure and a run that is missing."""
+    """Partial labels on two rates and two seeds, with an oracle run, a failure and a run that is
+    missing."""
     out = tmp_path_factory.mktemp("sweep")
     for method in ("coop", "dualcoop", "zero_shot_clip"):
         for known in (0.1, 0.5):
             for seed in (0, 1):
                 failed = (method, known) == ("coop", 0.5)
-                write_run(out, specification(method, partial(known), seed), status="failed" if failed else "done")
+                write_run(
+                    out,
+                    specification(method, partial(known), seed),
+                    status="failed" if failed else "done",
+                )
     write_run(out, specification("linear_probe", partial(0.1), 0))
     for known in (0.1, 0.5):
         write_run(out, specification("coop", partial(known), 0, "oracle"))
@@ -59,7 +65,10 @@ def test_average_is_made_of_the_printed_cells(sweep):
 
 def test_best_is_bold_second_underlined_and_oracle_unmarked(sweep):
     (table,) = sweep[0].values()
-    assert row_of(table, "dualcoop").cells[0].best and not row_of(table, "zero_shot_clip").cells[0].best
+    assert (
+        row_of(table, "dualcoop").cells[0].best
+        and not row_of(table, "zero_shot_clip").cells[0].best
+    )
     assert row_of(table, "coop").cells[0].second
     oracle = row_of(table, "coop", "oracle").cells[0]
     assert oracle.text and not oracle.best and not oracle.second
@@ -99,8 +108,14 @@ def test_zero_shot_and_long_tail_layouts(tmp_path):
     for setting in (ZERO_SHOT, LONG_TAIL):
         write_run(tmp_path, specification("coop", setting), images=60)
     built, groups = tables_of(tmp_path)
-    zero_shot, long_tail = built["zero_shot_pictograms65_pocket-RN"], built["long_tail_pictograms_lt_pocket-RN"]
-    assert [label for _, label in zero_shot.columns] == [*("P@3", "R@3", "F1@3", "F1@5", "mAP") * 2, "H"]
+    zero_shot, long_tail = (
+        built["zero_shot_pictograms65_pocket-RN"],
+        built["long_tail_pictograms_lt_pocket-RN"],
+    )
+    assert [label for _, label in zero_shot.columns] == [
+        *("P@3", "R@3", "F1@3", "F1@5", "mAP") * 2,
+        "H",
+    ]
     assert [label for _, label in long_tail.columns] == ["total", "head", "medium", "tail"]
     (entry,) = groups[0].usable()
     seen, unseen = entry.value("seen"), entry.value("unseen")
@@ -119,7 +134,10 @@ def test_labels_show_parameters_only_where_runs_differ(tmp_path):
 
 
 def test_a_preset_that_goes_with_the_encoder_is_not_a_variant(tmp_path):
-    pocket = {**specification("coop", partial(0.5)), "method": {"name": "coop", "epochs": 5, "preset": "pocket"}}
+    pocket = {
+        **specification("coop", partial(0.5)),
+        "method": {"name": "coop", "epochs": 5, "preset": "pocket"},
+    }
     official = specification("coop", partial(0.5, "voc2007"), encoder="RN101")
     official["method"] = {"name": "coop", "epochs": 50, "preset": ""}
     for spec in (pocket, official):
@@ -150,28 +168,40 @@ def test_scores_that_are_gone_leave_the_number_without_a_test(tmp_path):
         run = write_run(tmp_path, specification(method, partial(0.5)), images=40)
         (tmp_path / "runs" / run / "scores.npy").unlink()
     (table,) = tables_of(tmp_path)[0].values()
-    assert row_of(table, "coop").cells[0].text and "Detectable difference" not in {row.label for row in table.rows}
+    assert row_of(table, "coop").cells[0].text and "Detectable difference" not in {
+        row.label for row in table.rows
+    }
 
 
-# ---- published ----------------------------------------------------------------------------------------------------
+# ---- published -----------------------------------------------------------------------------------
 
 
 def test_published_lines_are_beside_measured_ones_of_the_same_data_only(tmp_path):
     for known in (0.1, 0.2):
         for seed in (0, 1):
-            write_run(tmp_path, specification("dualcoop", partial(known, "voc2007"), seed, encoder="RN101"), images=40)
+            write_run(
+                tmp_path,
+                specification("dualcoop", partial(known, "voc2007"), seed, encoder="RN101"),
+                images=40,
+            )
     write_run(tmp_path, specification("dualcoop", partial(0.1)), images=40)
     built, groups = tables_of(tmp_path)
     blocks = {name: [row.block for row in table.rows] for name, table in built.items()}
     assert "published" in blocks["partial_voc2007_RN101_openai_224"]
     assert "published" not in blocks["partial_pictograms_pocket-RN"]
     paper = next(
-        r for r in built["partial_voc2007_RN101_openai_224"].rows if r.label == "DualCoOp [CLIP RN101, 448 px]"
+        r
+        for r in built["partial_voc2007_RN101_openai_224"].rows
+        if r.label == "DualCoOp [CLIP RN101, 448 px]"
     )
-    assert [cell.text for cell in paper.cells] == ["90.3", "92.2", "91.2"]  # the average of what is printed here
+    # the average of what is printed here
+    assert [cell.text for cell in paper.cells] == ["90.3", "92.2", "91.2"]
     gaps = side_tables.gap_table(groups)
     row = next(row for row in gaps.rows if row.cells[1].text == "90.3")
-    assert row.cells[2].exact == pytest.approx(row.cells[0].exact - 90.3) and row.cells[3].text in ("yes", "no")
+    assert row.cells[2].exact == pytest.approx(row.cells[0].exact - 90.3) and row.cells[3].text in (
+        "yes",
+        "no",
+    )
     assert "result.png" in row.note
 
 
@@ -181,21 +211,27 @@ def test_nothing_unverified_is_printed():
     assert {row["certainty"] for row in rows} == {"verified", "verified-secondary"}
     assert all(float(row["value"]) > 0 and row["source"] for row in rows)
     assert len(published("partial", "coco2014")) > 10
-    assert same_backbone("CLIP ViT-B/16", "ViT-B-16") and not same_backbone("RN101 (ImageNet)", "RN101")
+    assert same_backbone("CLIP ViT-B/16", "ViT-B-16") and not same_backbone(
+        "RN101 (ImageNet)", "RN101"
+    )
 
 
-# ---- formats ------------------------------------------------------------------------------------------------------
+# ---- formats -------------------------------------------------------------------------------------
 
 
 def hostile_table():
     texts = tuple(HOSTILE.values())
-    rows = tuple(Row(text, "last", (Cell("81.4", "0.3", best=True), Cell(hole=f"failed: {text}"))) for text in texts)
+    rows = tuple(
+        Row(text, "last", (Cell("81.4", "0.3", best=True), Cell(hole=f"failed: {text}")))
+        for text in texts
+    )
     columns = (("Top & co", "10 %"), ("Top & co", "a_b"))
     return Table("hostile", f"Names: {' '.join(texts)}", "", columns, rows, texts)
 
 
 def check_latex(text):
-    """Balanced groups and environments, every row as wide as the columns, no raw special characters."""
+    """Balanced groups and environments, every row as wide as the columns, no raw special
+    characters."""
     plain = re.sub(r"\\[\\{}$&%#_]", "", text)
     body = "\n".join(line.split("%")[0] for line in plain.splitlines())
     assert body.count("{") == body.count("}") and body.count("$") % 2 == 0
@@ -210,28 +246,46 @@ def check_latex(text):
 
 @pytest.mark.parametrize("which", ["hostile", "sweep"])
 def test_latex_is_sound(which, sweep):
-    check_latex(formats.render(hostile_table() if which == "hostile" else next(iter(sweep[0].values())), "tex"))
+    check_latex(
+        formats.render(
+            hostile_table() if which == "hostile" else next(iter(sweep[0].values())), "tex"
+        )
+    )
 
 
 def test_latex_escapes_names():
     assert formats.latex_text("100%_csc&co") == r"100\%\_csc\&co"
     assert formats.latex_text("שם") == "{[}U+05E9{]}{[}U+05DD{]}"
     assert (
-        formats.latex_text("Café ±1 \\x{}~^") == r"Café $\pm$1 \textbackslash{}x\{\}\textasciitilde{}\textasciicircum{}"
+        formats.latex_text("Café ±1 \\x{}~^")
+        == r"Café $\pm$1 \textbackslash{}x\{\}\textasciitilde{}\textasciicircum{}"
     )
     assert len(formats.latex_text("x" * 10_000)) < 250
-    assert formats.latex_text("[a]*") == "{[}a{]}{*}"  # a row may start with it, and \\[ takes an argument
+    # a row may start with it, and \\[ takes an argument
+    assert formats.latex_text("[a]*") == "{[}a{]}{*}"
 
 
-@pytest.mark.skipif(not (shutil.which("pdflatex") or shutil.which("tectonic")), reason="no LaTeX engine installed")
+@pytest.mark.skipif(
+    not (shutil.which("pdflatex") or shutil.which("tectonic")), reason="no LaTeX engine installed"
+)
 def test_latex_compiles(tmp_path, sweep):
     inputs = []
     for table in (hostile_table(), *sweep[0].values()):
         (tmp_path / f"{table.name}.tex").write_text(formats.render(table, "tex"))
         inputs.append(rf"\input{{{table.name}}}")
-    lines = [r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}", *inputs, r"\end{document}"]
+    lines = [
+        r"\documentclass{article}",
+        r"\usepackage{booktabs}",
+        r"\begin{document}",
+        *inputs,
+        r"\end{document}",
+    ]
     (tmp_path / "main.tex").write_text("\n".join(lines))
-    engine = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode"] if shutil.which("pdflatex") else ["tectonic"]
+    engine = (
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode"]
+        if shutil.which("pdflatex")
+        else ["tectonic"]
+    )
     done = subprocess.run([*engine, "main.tex"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
 
@@ -241,17 +295,25 @@ def test_markdown_and_csv_keep_hostile_names_as_text(sweep):
     assert "<script" not in markdown and "| **81.4** ± 0.3 |" in markdown
     lines = list(csv.reader(plain.splitlines()))
     assert {len(line) for line in lines} == {6} and lines[1][0] == HOSTILE["tag"]
-    assert len(next(iter(csv.reader([formats.csv_parts(hostile_table())[1][2]])))[0]) == formats.LONGEST
+    assert (
+        len(next(iter(csv.reader([formats.csv_parts(hostile_table())[1][2]])))[0])
+        == formats.LONGEST
+    )
     (table,) = sweep[0].values()
     rows = list(csv.DictReader(formats.render(table, "csv").splitlines()))
-    assert float(rows[0]["10 %"]) == pytest.approx(row_of(table, rows[0]["method"]).cells[0].exact, abs=1e-4)
-    assert formats.csv_parts(Table("t", "", "", (("", "a"),), (Row("=1+1", "last", (Cell("1"),)),)))[1] == [
-        "'=1+1,last,1,"
-    ]
+    assert float(rows[0]["10 %"]) == pytest.approx(
+        row_of(table, rows[0]["method"]).cells[0].exact, abs=1e-4
+    )
+    assert formats.csv_parts(
+        Table("t", "", "", (("", "a"),), (Row("=1+1", "last", (Cell("1"),)),))
+    )[1] == ["'=1+1,last,1,"]
 
 
 def test_names_of_files_and_encoders():
     assert slug("partial ../é <x> RN50/openai@224") == "partial_.._x_RN50_openai_224"
     encoder = specification("coop", partial(0.5), encoder="RN50")["encoder"]
     assert encoder_label(encoder) == "RN50/openai@224"
-    assert encoder_label({**encoder, "resize": "crop", "statistics": "imagenet"}) == "RN50/openai@224+crop+imagenet"
+    assert (
+        encoder_label({**encoder, "resize": "crop", "statistics": "imagenet"})
+        == "RN50/openai@224+crop+imagenet"
+    )

@@ -1,7 +1,8 @@
-"""Two tiny random CLIP models with their own architectures, as checkpoint files: an RN50-shaped and a ViT-shaped one.
+"""Two tiny random CLIP models with their own architectures, as checkpoint files: an RN50-shaped and
+a ViT-shaped one.
 
-With LOWLABEL_MODEL_CONFIGS set to the folder they are encoders like any other, also in other processes:
-`tiny-RN/<folder>/tiny-RN.pt`.
+With LOWLABEL_MODEL_CONFIGS set to the folder they are encoders like any other, also in other
+processes: `tiny-RN/<folder>/tiny-RN.pt`.
 """
 
 import json
@@ -23,7 +24,9 @@ TOWERS = {
 def write_models(folder: Path) -> dict[str, Path]:
     """Checkpoint files by name; LOWLABEL_MODEL_CONFIGS must already name `folder`."""
     for name, tower in TOWERS.items():
-        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "vision_cfg": tower, "text_cfg": TEXT}))
+        (folder / f"{name}.json").write_text(
+            json.dumps({"embed_dim": 24, "vision_cfg": tower, "text_cfg": TEXT})
+        )
         encoder.model_config(name)  # registers it
         torch.manual_seed(len(name))
         model = open_clip.create_model(name)

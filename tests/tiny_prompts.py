@@ -1,4 +1,5 @@
-"""A tiny random CLIP handle and parts with planted labels, for the tests of the methods that learn prompts."""
+"""A tiny random CLIP handle and parts with planted labels, for the tests of the methods that learn
+prompts."""
 
 from types import SimpleNamespace
 
@@ -40,7 +41,8 @@ def make_clip():
 
 
 def make_part(clip, kind, count=96, known=0.7, seed=0):
-    """Images that hold for each present class what tells its text from the others, in one region when there are any."""
+    """Images that hold for each present class what tells its text from the others, in one region
+    when there are any."""
     rng = np.random.default_rng(seed)
     y = (rng.random((count, len(CLASSES))) < 0.3).astype(np.int8)
     texts = clip.text([f"{name}." for name in CLASSES]).numpy()

@@ -1,4 +1,5 @@
-"""Data sets by name: each is a module `benchmark/data/NAME.py`; root folder, availability and loading live here."""
+"""Data sets by name: each is a module `benchmark/data/NAME.py`; root folder, availability and
+loading live here."""
 
 import functools
 import importlib
@@ -11,18 +12,22 @@ from typing import Any
 from benchmark.registry import nearest
 from benchmark.task import Dataset
 
-_NOT_DATASETS = ("download", "scenes")  # modules of this folder that are no data set; a leading _ marks helpers
+# modules of this folder that are no data set; a leading _ marks helpers
+_NOT_DATASETS = ("download", "scenes")
 
 
 def root() -> Path:
-    """Where the data sets lie: the environment variable LOWLABEL_DATA (set by `--data`), else `data`."""
+    """Where the data sets lie: the environment variable LOWLABEL_DATA (set by `--data`), else
+    `data`."""
     return Path(os.environ.get("LOWLABEL_DATA") or "data")
 
 
 def names() -> list[str]:
     """Names of all data sets, sorted."""
     modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in modules if not name.startswith("_") and name not in _NOT_DATASETS)
+    return sorted(
+        name for name in modules if not name.startswith("_") and name not in _NOT_DATASETS
+    )
 
 
 def module(name: str) -> ModuleType:
@@ -38,7 +43,8 @@ def embedded(name: str) -> bool:
 
 
 def available(name: str, folder: Path | None = None) -> str:
-    """"" when the data set can be loaded, else one sentence that says which files are missing and how to get them."""
+    """ "" when the data set can be loaded, else one sentence that says which files are missing and
+    how to get them."""
     from benchmark.data import download
 
     folder, found = folder or root(), module(name)
@@ -50,8 +56,8 @@ def available(name: str, folder: Path | None = None) -> str:
 
 
 def load(name: str, **options: Any) -> Dataset:
-    """The data set. Raises `FileNotFoundError` that names what is missing, `ValueError` for files that contradict
-    themselves. One process parses each data set once."""
+    """The data set. Raises `FileNotFoundError` that names what is missing, `ValueError` for files
+    that contradict themselves. One process parses each data set once."""
     missing = available(name)
     if missing:
         raise FileNotFoundError(missing)

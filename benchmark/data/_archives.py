@@ -1,4 +1,5 @@
-"""Unpacking archives so that nothing can land outside the target and a half-unpacked folder never looks complete."""
+"""Unpacking archives so that nothing can land outside the target and a half-unpacked folder never
+looks complete."""
 
 import os
 import shutil
@@ -10,11 +11,12 @@ from benchmark.data._transfer import DownloadError
 
 
 def unpack(archive: Path, target: Path, temporary: Path) -> None:
-    """Unpacks a tar or zip file into `temporary`, then moves everything below `target` (same file system).
+    """Unpacks a tar or zip file into `temporary`, then moves everything below `target` (same file
+    system).
 
-    `temporary` exists from before the first file is written until after the last one is in place: as long as it is
-    there, the extraction is incomplete. Raises `DownloadError` for a broken archive or a member that would land
-    outside."""
+    `temporary` exists from before the first file is written until after the last one is in place:
+    as long as it is there, the extraction is incomplete. Raises `DownloadError` for a broken
+    archive or a member that would land outside."""
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -24,7 +26,9 @@ def unpack(archive: Path, target: Path, temporary: Path) -> None:
             _unpack_tar(archive, temporary)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         shutil.rmtree(temporary)
-        raise DownloadError(f"{archive} cannot be unpacked ({error}); delete it and download it again") from error
+        raise DownloadError(
+            f"{archive} cannot be unpacked ({error}); delete it and download it again"
+        ) from error
     except OSError as error:
         shutil.rmtree(temporary)
         raise DownloadError(f"{archive} cannot be unpacked below {target} ({error})") from error
@@ -47,12 +51,17 @@ def _unpack_tar(archive: Path, temporary: Path) -> None:
         for item in file.getmembers():
             _require_inside(archive, item.name)
             if item.issym():
-                _require_inside(archive, item.name, str(PurePosixPath(item.name).parent / item.linkname))
+                _require_inside(
+                    archive, item.name, str(PurePosixPath(item.name).parent / item.linkname)
+                )
             elif item.islnk():
                 _require_inside(archive, item.name, item.linkname)
             elif not (item.isfile() or item.isdir()):
-                raise DownloadError(f"{archive}: member {item.name!r} is a device; nothing was unpacked")
-        options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from Python 3.10.12 and 3.11.4
+                raise DownloadError(
+                    f"{archive}: member {item.name!r} is a device; nothing was unpacked"
+                )
+        # from Python 3.10.12 and 3.11.4
+        options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         file.extractall(temporary, **options)
 
 
@@ -66,13 +75,15 @@ def _require_inside(archive: Path, member: str, destination: str | None = None) 
             break
     if text.startswith("/") or ":" in text.split("/")[0] or depth < 0:
         raise DownloadError(
-            f"{archive}: member {member!r} would land outside the target folder; nothing was unpacked. "
+            f"{archive}: member {member!r} would land outside the target folder; nothing was "
+            f"unpacked. "
             "This is not the official archive"
         )
 
 
 def _merge(source: Path, target: Path) -> None:
-    """Moves the content of `source` into `target`, whole folders at once where nothing is in the way."""
+    """Moves the content of `source` into `target`, whole folders at once where nothing is in the
+    way."""
     target.mkdir(parents=True, exist_ok=True)
     for item in sorted(source.iterdir()):
         place = target / item.name

@@ -1,4 +1,5 @@
-"""What the data sets on disk share: text lists, image files, and the errors that say what is wrong with them."""
+"""What the data sets on disk share: text lists, image files, and the errors that say what is wrong
+with them."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """`Dataset.open` for images on disk: called with i it returns the file `root / names[i]` as RGB."""
+    """`Dataset.open` for images on disk: called with i it returns the file `root / names[i]` as
+    RGB."""
 
     root: Path
     names: tuple[str, ...]
@@ -21,11 +23,14 @@ class ImageFiles:
             with Image.open(path) as image:
                 return image.convert("RGB")
         except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for broken PNG chunks
-            raise OSError(f"{path} cannot be decoded ({error}); download or copy this file again") from error
+            raise OSError(
+                f"{path} cannot be decoded ({error}); download or copy this file again"
+            ) from error
 
 
 def file_sizes(root: Path, names: tuple[str, ...], dataset: str) -> np.ndarray:
-    """(N,) int64 bytes. Raises `FileNotFoundError` that counts the missing files and names the first."""
+    """(N,) int64 bytes. Raises `FileNotFoundError` that counts the missing files and names the
+    first."""
     sizes = np.full(len(names), -1, np.int64)
     for i, name in enumerate(names):
         try:
@@ -35,7 +40,8 @@ def file_sizes(root: Path, names: tuple[str, ...], dataset: str) -> np.ndarray:
     absent = np.flatnonzero(sizes < 0)
     if len(absent):
         raise FileNotFoundError(
-            f"{dataset}: {len(absent)} of {len(names)} images are missing under {root}, first {names[absent[0]]} "
+            f"{dataset}: {len(absent)} of {len(names)} images are missing under {root}, first "
+            f"{names[absent[0]]} "
             f"(see: python run_all.py data {dataset})"
         )
     return sizes
@@ -54,9 +60,15 @@ def check_unique(names: tuple[str, ...] | list, source: str) -> None:
     """Raises `ValueError` that names the first image listed twice."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{source}: {len(twice)} images listed twice, first {twice[0]}; get the official file again")
+        raise ValueError(
+            f"{source}: {len(twice)} images listed twice, first {twice[0]}; get the official file "
+            f"again"
+        )
 
 
 def split_rows(train: int, test: int) -> dict[str, np.ndarray]:
     """{"train": rows (n,), "test": rows (n,)} when the training images come first."""
-    return {"train": np.arange(train, dtype=np.int64), "test": np.arange(train, train + test, dtype=np.int64)}
+    return {
+        "train": np.arange(train, dtype=np.int64),
+        "test": np.arange(train, train + test, dtype=np.int64),
+    }

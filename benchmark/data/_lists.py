@@ -1,6 +1,7 @@
 """The text lists of VOC-MLT and COCO-MLT: class names, "path id id …" label lists, captions.
 
-The pickles that accompany them are redundant and never read: head, medium and tail follow from the counts.
+The pickles that accompany them are redundant and never read: head, medium and tail follow from the
+counts.
 """
 
 import re
@@ -15,12 +16,15 @@ _LINE = re.compile(r"(?P<path>.+?\.(?:jpg|jpeg|png))(?P<labels>(?:\s+\d+)*)\s*",
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names from lines "name id" (names may hold spaces), in the order of their ids 0 … C-1."""
+    """Class names from lines "name id" (names may hold spaces), in the order of their ids 0 …
+    C-1."""
     names = {}
     for number, line in enumerate(lines(path), 1):
         name, _, identifier = line.strip().rpartition(" ")
         if not name or not identifier.isdigit() or int(identifier) in names:
-            raise ValueError(f"{path}, line {number}: {line!r} is not 'name id' with an id of its own")
+            raise ValueError(
+                f"{path}, line {number}: {line!r} is not 'name id' with an id of its own"
+            )
         names[int(identifier)] = name.strip()
     if sorted(names) != list(range(len(names))):
         raise ValueError(f"{path}: the ids are not 0 to {len(names) - 1}")
@@ -28,7 +32,8 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def read_labels(path: Path, classes: int) -> tuple[tuple[str, ...], np.ndarray]:
-    """Image paths (n,) and labels (n, C) int8 from lines "path id id …"; a line with a path alone has no label."""
+    """Image paths (n,) and labels (n, C) int8 from lines "path id id …"; a line with a path alone
+    has no label."""
     names, rows = [], []
     for number, line in enumerate(lines(path), 1):
         match = _LINE.fullmatch(line.strip())
@@ -36,7 +41,10 @@ def read_labels(path: Path, classes: int) -> tuple[tuple[str, ...], np.ndarray]:
             raise ValueError(f"{path}, line {number}: {line!r} is not 'image.jpg id id …'")
         labels = [int(label) for label in match["labels"].split()]
         if labels and max(labels) >= classes:
-            raise ValueError(f"{path}, line {number}: label {max(labels)}, but the classes are 0 to {classes - 1}")
+            raise ValueError(
+                f"{path}, line {number}: label {max(labels)}, but the classes are 0 to "
+                f"{classes - 1}"
+            )
         names.append(match["path"])
         rows.append(labels)
     check_unique(names, str(path))
@@ -47,25 +55,35 @@ def read_labels(path: Path, classes: int) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def require_split(path: Path, names: tuple[str, ...], folder: str) -> None:
-    """Raises `ValueError` when a list names images outside the folder of its split: it is the list of another split."""
+    """Raises `ValueError` when a list names images outside the folder of its split: it is the list
+    of another split."""
     wrong = [name for name in names if folder not in name]
     if wrong:
-        raise ValueError(f"{path} is of the wrong split: {wrong[0]} is not in {folder}; put the official list there")
+        raise ValueError(
+            f"{path} is of the wrong split: {wrong[0]} is not in {folder}; put the official list "
+            f"there"
+        )
 
 
 def read_captions(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
-    """(n,) captions from lines "path caption", which must name the images of the training list in its order."""
+    """(n,) captions from lines "path caption", which must name the images of the training list in
+    its order."""
     rows = [line.partition(" ") for line in lines(path)]
     if tuple(row[0] for row in rows) != names:
-        raise ValueError(f"{path} does not list the training images in the order of the label list; get it again")
+        raise ValueError(
+            f"{path} does not list the training images in the order of the label list; get it again"
+        )
     return tuple(row[2].strip() for row in rows)
 
 
-def load(root: Path, name: str, prefix: str, images: str, folders: tuple[str, str], spaced: dict) -> Dataset:
+def load(
+    root: Path, name: str, prefix: str, images: str, folders: tuple[str, str], spaced: dict
+) -> Dataset:
     """The data set `name` from `root/name/prefix_*.txt`, with images under `root/images`.
 
-    `folders` are parts of the paths of all training and of all test images, `spaced` maps raw to prompt-ready names.
-    Raises `ValueError` with file and line for lists that contradict themselves, `FileNotFoundError` without images."""
+    `folders` are parts of the paths of all training and of all test images, `spaced` maps raw to
+    prompt-ready names. Raises `ValueError` with file and line for lists that contradict themselves,
+    `FileNotFoundError` without images."""
     folder = root / name
     train_file, test_file = folder / f"{prefix}_lt_train.txt", folder / f"{prefix}_lt_test.txt"
     raw_classes = read_classes(folder / f"{prefix}_labels.txt")
@@ -90,7 +108,11 @@ def load(root: Path, name: str, prefix: str, images: str, folders: tuple[str, st
         splits=splits,
         open=ImageFiles(root, names),
         captions=captions,
-        notes={"images without a label": {part: int((y[rows].sum(1) == 0).sum()) for part, rows in splits.items()}},
+        notes={
+            "images without a label": {
+                part: int((y[rows].sum(1) == 0).sum()) for part, rows in splits.items()
+            }
+        },
     )
 
 

@@ -1,8 +1,10 @@
 """MS-COCO 2014: 82,783 training images, 40,504 test images (val2014), 80 classes.
 
-Read from the official instances files. Layout under the data folder, as the official archives unpack inside `coco`:
+Read from the official instances files. Layout under the data folder, as the official archives
+unpack inside `coco`:
     coco/{train2014, val2014}/*.jpg, coco/annotations/instances_{train2014, val2014}.json
-For the published sample of test images of the zero-shot split, the files of Zero-shot Instance Segmentation (ZSI):
+For the published sample of test images of the zero-shot split, the files of Zero-shot Instance
+Segmentation (ZSI):
     coco/annotations/instances_val2014_{unseen, gzsi}_48_17.json
 """
 
@@ -20,28 +22,35 @@ EMBEDDED = False
 ANNOTATIONS = Path("coco/annotations")
 _POLYGONS = re.compile(rb'"segmentation":\s*\[[][0-9.,\s]*\]')
 SPLITS = {"train": "train2014", "test": "val2014"}
-SAMPLES = {"zsl_sample": "instances_val2014_unseen_48_17.json", "gzsl_sample": "instances_val2014_gzsi_48_17.json"}
+SAMPLES = {
+    "zsl_sample": "instances_val2014_unseen_48_17.json",
+    "gzsl_sample": "instances_val2014_gzsi_48_17.json",
+}
 CLASSES = (  # by ascending category id (1 … 90, with gaps)
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
-    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
-    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
-    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
-    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
-    "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
-    "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
+    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
+    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
+    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote",
+    "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book",
+    "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
-# The 48/17 split of zero-shot detection (Bansal et al., ECCV 2018) that DualCoOp uses; 15 classes are in neither part.
+# The 48/17 split of zero-shot detection (Bansal et al., ECCV 2018) that DualCoOp uses; 15 classes
+# are in neither part.
 SEEN = (
-    "person", "bicycle", "car", "motorcycle", "train", "truck", "boat", "bench", "bird", "horse", "sheep", "bear",
-    "zebra", "giraffe", "backpack", "handbag", "suitcase", "frisbee", "skis", "kite", "surfboard", "bottle", "fork",
-    "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "pizza", "donut", "chair", "bed",
-    "toilet", "tv", "laptop", "mouse", "remote", "microwave", "oven", "toaster", "refrigerator", "book", "clock",
-    "vase", "toothbrush",
+    "person", "bicycle", "car", "motorcycle", "train", "truck", "boat", "bench", "bird", "horse",
+    "sheep", "bear", "zebra", "giraffe", "backpack", "handbag", "suitcase", "frisbee", "skis",
+    "kite", "surfboard", "bottle", "fork", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "pizza", "donut", "chair", "bed", "toilet", "tv", "laptop",
+    "mouse", "remote", "microwave", "oven", "toaster", "refrigerator", "book", "clock", "vase",
+    "toothbrush",
 )  # fmt: skip
 UNSEEN = (
-    "airplane", "bus", "cat", "dog", "cow", "elephant", "umbrella", "tie", "snowboard", "skateboard", "cup", "knife",
-    "cake", "couch", "keyboard", "sink", "scissors",
+    "airplane", "bus", "cat", "dog", "cow", "elephant", "umbrella", "tie", "snowboard",
+    "skateboard", "cup", "knife", "cake", "couch", "keyboard", "sink", "scissors",
 )  # fmt: skip
 
 
@@ -66,17 +75,28 @@ def missing(root: Path) -> list[str]:
 def load(root: Path, samples: bool = False) -> Dataset:
     """The data set, with all images, annotated or not; crowd annotations count like any other.
 
-    `samples` adds the splits "zsl_sample" and "gzsl_sample": the test images of the published zero-shot tables.
-    Raises `ValueError` for an annotation file of the wrong split, unknown classes, images listed twice or annotations
-    without an image; `FileNotFoundError` for missing images or sample lists."""
+    `samples` adds the splits "zsl_sample" and "gzsl_sample": the test images of the published
+    zero-shot tables. Raises `ValueError` for an annotation file of the wrong split, unknown
+    classes, images listed twice or annotations without an image; `FileNotFoundError` for missing
+    images or sample lists."""
     parts = {
-        split: read_instances(root / ANNOTATIONS / f"instances_{name}.json", name) for split, name in SPLITS.items()
+        split: read_instances(root / ANNOTATIONS / f"instances_{name}.json", name)
+        for split, name in SPLITS.items()
     }
-    names = tuple(str(Path("coco", SPLITS[split], name)) for split, part in parts.items() for name in part.names)
+    names = tuple(
+        str(Path("coco", SPLITS[split], name))
+        for split, part in parts.items()
+        for name in part.names
+    )
     splits = split_rows(len(parts["train"].names), len(parts["test"].names))
     if samples:
-        row_of = {identifier: row for identifier, row in zip(parts["test"].identifiers, splits["test"], strict=True)}
-        splits |= {split: _sample(root / ANNOTATIONS / file, row_of) for split, file in SAMPLES.items()}
+        row_of = {
+            identifier: row
+            for identifier, row in zip(parts["test"].identifiers, splits["test"], strict=True)
+        }
+        splits |= {
+            split: _sample(root / ANNOTATIONS / file, row_of) for split, file in SAMPLES.items()
+        }
     return Dataset(
         name="coco2014",
         classes=CLASSES,
@@ -87,7 +107,9 @@ def load(root: Path, samples: bool = False) -> Dataset:
         splits=splits,
         open=ImageFiles(root, names),
         notes={
-            "images without annotations": {split: int((~part.annotated).sum()) for split, part in parts.items()},
+            "images without annotations": {
+                split: int((~part.annotated).sum()) for split, part in parts.items()
+            },
             "crowd annotations, counted": {split: part.crowds for split, part in parts.items()},
         },
     )
@@ -102,7 +124,9 @@ def read_instances(path: Path, split: str, all_classes: bool = True) -> Instance
     names = [image["file_name"] for image in content["images"]]
     wrong = [name for name in names if f"_{split}_" not in name]
     if wrong:
-        raise ValueError(f"{path} is not of the split {split}, it lists {wrong[0]}; put the official file there")
+        raise ValueError(
+            f"{path} is not of the split {split}, it lists {wrong[0]}; put the official file there"
+        )
     check_unique(names, str(path))
     identifiers = [image["id"] for image in content["images"]]
     check_unique(identifiers, f"{path} (image ids)")
@@ -112,8 +136,10 @@ def read_instances(path: Path, split: str, all_classes: bool = True) -> Instance
     for item in content["annotations"]:
         if item["image_id"] not in row or item["category_id"] not in column:
             raise ValueError(
-                f"{path}: annotation {item.get('id')} points to image {item['image_id']} and category "
-                f"{item['category_id']}, and the file does not list both; get the official file again"
+                f"{path}: annotation {item.get('id')} points to image {item['image_id']} and "
+                f"category "
+                f"{item['category_id']}, and the file does not list both; get the official file "
+                f"again"
             )
         i = row[item["image_id"]]
         y[i, column[item["category_id"]]] = PRESENT
@@ -123,12 +149,15 @@ def read_instances(path: Path, split: str, all_classes: bool = True) -> Instance
 
 
 def _read_json(path: Path) -> dict:
-    """The file without its polygons, which are nine tenths of it and would take a minute and gigabytes to parse."""
+    """The file without its polygons, which are nine tenths of it and would take a minute and
+    gigabytes to parse."""
     text = _POLYGONS.sub(rb'"segmentation":[]', path.read_bytes())
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); unpack the official archive again") from error
+        raise ValueError(
+            f"{path} is not valid JSON ({error}); unpack the official archive again"
+        ) from error
     absent = [key for key in ("images", "annotations", "categories") if key not in content]
     if absent:
         raise ValueError(f"{path} has no {absent[0]!r}: this is not an instances file of COCO")
@@ -143,7 +172,8 @@ def _columns(path: Path, categories: list[dict], all_classes: bool) -> dict[int,
     check_unique([item["name"] for item in categories], f"{path} (categories)")
     if all_classes and len(categories) != len(CLASSES):
         raise ValueError(
-            f"{path} has {len(categories)} categories instead of {len(CLASSES)}: this looks like a zero-shot subset; "
+            f"{path} has {len(categories)} categories instead of {len(CLASSES)}: this looks like "
+            f"a zero-shot subset; "
             "put the official instances file there"
         )
     return {item["id"]: CLASSES.index(item["name"]) for item in categories}
@@ -158,12 +188,20 @@ def _sample(path: Path, row_of: dict[int, int]) -> np.ndarray:
     """(n,) rows of the annotated images of a zero-shot file, ascending."""
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} is missing: the zero-shot annotation files of ZSI (github.com/zhengye1995/Zero-shot-Instance-"
-            "Segmentation) hold the published sample; test_images='all' needs only the official annotations"
+            f"{path} is missing: the zero-shot annotation files of ZSI "
+            f"(github.com/zhengye1995/Zero-shot-Instance-"
+            "Segmentation) hold the published sample; test_images='all' needs only the official "
+            "annotations"
         )
     part = read_instances(path, SPLITS["test"], all_classes=False)
-    identifiers = [identifier for identifier, there in zip(part.identifiers, part.annotated, strict=True) if there]
+    identifiers = [
+        identifier
+        for identifier, there in zip(part.identifiers, part.annotated, strict=True)
+        if there
+    ]
     foreign = [identifier for identifier in identifiers if identifier not in row_of]
     if foreign:
-        raise ValueError(f"{path} lists image {foreign[0]}, which instances_val2014.json does not have")
+        raise ValueError(
+            f"{path} lists image {foreign[0]}, which instances_val2014.json does not have"
+        )
     return np.sort(np.array([row_of[identifier] for identifier in identifiers], np.int64))

@@ -1,4 +1,5 @@
-"""Digits: scenes composed of real handwriting, the 1,797 scans that ship with scikit-learn; ten classes."""
+"""Digits: scenes composed of real handwriting, the 1,797 scans that ship with scikit-learn; ten
+classes."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ from benchmark.task import Dataset
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 EMBEDDED = True
 TRAIN, TEST = 1_500, 800
-TRAIN_SCANS = 1_200  # scans before this number are used in training scenes only, the others in test scenes only
+# scans before this number are used in training scenes only, the others in test scenes only
+TRAIN_SCANS = 1_200
 SIDE, LENGTHS, ANGLES = 96, (22, 26, 30), (-16, -8, 0, 8, 16)
-VERSION = 1  # part of the image names: raise it when scenes change, so that old feature banks are not used
+# part of the image names: raise it when scenes change, so that old feature banks are not used
+VERSION = 1
 
 
 def missing(root: Path) -> list[str]:
@@ -54,11 +57,16 @@ def scan_mask(number: int, length: int, angle: int) -> np.ndarray:
 
 
 def content(index: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
-    """Digits (n,) of a scene, the scans (n,) that show them, and the generator that goes on to draw them."""
+    """Digits (n,) of a scene, the scans (n,) that show them, and the generator that goes on to draw
+    them."""
     random = scenes.scene_generator("digits", index)
     digits = random.permutation(10)[: 1 + int(random.random() * 4)]
     options = [scans_of(int(digit), index < TRAIN) for digit in digits]
-    return digits, np.array([numbers[int(random.random() * len(numbers))] for numbers in options]), random
+    return (
+        digits,
+        np.array([numbers[int(random.random() * len(numbers))] for numbers in options]),
+        random,
+    )
 
 
 def picture(index: int) -> Image.Image:
@@ -94,5 +102,8 @@ def load(root: Path) -> Dataset:
         y=y,
         splits={"train": np.arange(TRAIN), "test": np.arange(TRAIN, TRAIN + TEST)},
         open=partial(picture),
-        notes={"rendered": "handwriting of scikit-learn's digits on drawn grounds; train and test share no scan"},
+        notes={
+            "rendered": "handwriting of scikit-learn's digits on drawn grounds; train and test "
+            "share no scan"
+        },
     )

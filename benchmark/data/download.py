@@ -1,7 +1,9 @@
-"""`run_all.py data`: what is on disk, what is missing and where it comes from; downloads that survive interruptions.
+"""`run_all.py data`: what is on disk, what is missing and where it comes from; downloads that
+survive interruptions.
 
-Below the data folder, `.downloads` holds archives while they are needed (`*.part` while they arrive), `*.unpacking`
-folders while they are unpacked, and `*.json`, written last: what was put in place, with its checksum.
+Below the data folder, `.downloads` holds archives while they are needed (`*.part` while they
+arrive), `*.unpacking` folders while they are unpacked, and `*.json`, written last: what was put in
+place, with its checksum.
 """
 
 import fcntl
@@ -27,8 +29,8 @@ __all__ = ["DownloadError", "Status", "download", "interrupted", "status", "tabl
 
 @dataclass(frozen=True)
 class Status:
-    """The state of one file: complete, by hand (in place, but not put there by this command), partial, interrupted,
-    missing; and what is known about its checksum."""
+    """The state of one file: complete, by hand (in place, but not put there by this command),
+    partial, interrupted, missing; and what is known about its checksum."""
 
     source: Source
     state: str
@@ -70,18 +72,21 @@ def _status(source: Source, root: Path) -> Status:
         verdict = "verified" if source.checksum else "recorded, none is official"
         return Status(source, "there", f"{json.loads(record.read_text())['checksum']} {verdict}")
     if part.exists():
-        return Status(source, f"{100 * part.stat().st_size / source.size:.0f} % downloaded", official)
+        return Status(
+            source, f"{100 * part.stat().st_size / source.size:.0f} % downloaded", official
+        )
     return Status(source, "missing", official)
 
 
-# ---- download -----------------------------------------------------------------------------------------------------
+# ---- download ------------------------------------------------------------------------------------
 
 
 def download(name: str, root: Path, base_url: str = "") -> None:
     """Fetches and unpacks what is missing of a data set below `root`; what is there is left alone.
 
-    `base_url` replaces the folder part of every address (tests, mirrors). An interrupted call continues where it
-    stopped. Raises `DownloadError` that names file, expected and found when a checksum is wrong."""
+    `base_url` replaces the folder part of every address (tests, mirrors). An interrupted call
+    continues where it stopped. Raises `DownloadError` that names file, expected and found when a
+    checksum is wrong."""
     console = Console(stderr=True)
     if not SOURCES[name]:
         print(STEPS[name].format(root=root))
@@ -91,7 +96,8 @@ def download(name: str, root: Path, base_url: str = "") -> None:
         if row.state.startswith("there"):
             continue
         with _alone(root, row.source):
-            if not _status(row.source, root).state.startswith("there"):  # another process may have just finished it
+            # another process may have just finished it
+            if not _status(row.source, root).state.startswith("there"):
                 _fetch(row.source, root, base_url)
         console.print(f"{row.source.file}: complete")
 
@@ -104,12 +110,18 @@ def _fetch(source: Source, root: Path, base_url: str) -> None:
     address = f"{base_url.rstrip('/')}/{source.file}" if base_url else source.address
     try:
         pooch.retrieve(
-            address, source.checksum or None, source.file, folder, downloader=ResumableDownloader(part)
+            address,
+            source.checksum or None,
+            source.file,
+            folder,
+            downloader=ResumableDownloader(part),
         )
     except DownloadError:
         raise
     except ValueError as error:  # pooch: names the file, the expected and the found checksum
-        raise DownloadError(f"{error} Address: {address}. Try again, or compare with the official page") from error
+        raise DownloadError(
+            f"{error} Address: {address}. Try again, or compare with the official page"
+        ) from error
     checksum = source.checksum or f"sha256:{pooch.file_hash(str(archive), alg='sha256')}"
     if source.archive:
         unpack(archive, root / source.target, _temporary(root, source))
@@ -126,44 +138,58 @@ def _fetch(source: Source, root: Path, base_url: str) -> None:
 
 def _require_space(source: Source, root: Path, part: Path) -> None:
     archive = _folder(root) / source.file
-    there = archive.stat().st_size if archive.exists() else part.stat().st_size if part.exists() else 0
+    there = (
+        archive.stat().st_size if archive.exists() else part.stat().st_size if part.exists() else 0
+    )
     needed = max(source.size - there, 0) + (source.size if source.archive else 0)
     free = shutil.disk_usage(root).free
     if needed > free:
         raise DownloadError(
-            f"{source.file} needs {_bytes(needed)} more under {root} (archive and its content), {_bytes(free)} are "
+            f"{source.file} needs {_bytes(needed)} more under {root} (archive and its content), "
+            f"{_bytes(free)} are "
             "free; make room or choose another folder with --data"
         )
 
 
 @contextmanager
 def _alone(root: Path, source: Source) -> Iterator[None]:
-    """Holds the file's lock. Raises `DownloadError` when another process downloads the same file."""
+    """Holds the file's lock. Raises `DownloadError` when another process downloads the same
+    file."""
     with (_folder(root) / f"{source.file}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DownloadError(f"another process downloads {source.file} into {root}; wait for it") from error
+            raise DownloadError(
+                f"another process downloads {source.file} into {root}; wait for it"
+            ) from error
         yield
 
 
-# ---- table --------------------------------------------------------------------------------------------------------
+# ---- table ---------------------------------------------------------------------------------------
 
 
 def table(root: Path, name: str | None = None) -> str:
-    """Plain text for a newcomer: an overview, then every data set on disk (or the one asked for) with its files."""
+    """Plain text for a newcomer: an overview, then every data set on disk (or the one asked for)
+    with its files."""
     from benchmark import data
 
     names = [name] if name else data.names()
     width = max(map(len, names))
     lines = [f"Data sets below {root} (another folder: --data DIR)", ""]
     for each in names:
-        lines.append(f"  {each:{width}}  {_state(each, root, data):29}  {data.module(each).__doc__.splitlines()[0]}")
+        lines.append(
+            f"  {each:{width}}  {_state(each, root, data):29}  "
+            f"{data.module(each).__doc__.splitlines()[0]}"
+        )
     for each in names:
         if not data.embedded(each):
             lines += ["", *_details(each, root, data.module(each), full=name is not None)]
     if not name:
-        lines += ["", "Embedded data sets are rendered when needed: `python run_all.py` works without any download."]
+        lines += [
+            "",
+            "Embedded data sets are rendered when needed: `python run_all.py` works without any "
+            "download.",
+        ]
         lines += ["Full checksums and one data set alone: python run_all.py data NAME"]
     return "\n".join(lines) + "\n"
 
@@ -182,7 +208,9 @@ def _details(name: str, root: Path, module: ModuleType, full: bool) -> list[str]
     lines = [f"{name}"]
     for row in rows:
         checksum = row.checksum if full else _shortened(row.checksum)
-        lines.append(f"  {row.source.file:28} {_bytes(row.source.size):>8}  {row.state}; checksum {checksum}")
+        lines.append(
+            f"  {row.source.file:28} {_bytes(row.source.size):>8}  {row.state}; checksum {checksum}"
+        )
         lines.append(f"  {'':28} {'':>8}  {row.source.address}")
     for vouched in dict.fromkeys(row.source.vouched for row in rows if row.source.checksum):
         lines.append(f"  checksums  {vouched}")

@@ -1,13 +1,19 @@
 """NUS-WIDE: 161,789 training and 107,859 test images, 1,006 classes (925 tags, 81 concepts).
 
-1,000 user tags (noisy) and 81 concepts (checked by people); the classes are the sorted union of both name lists, 75
-names are in both. The 81 concepts take their labels from the ground truth and are the unseen classes; the other 925
-take theirs from the tags. Layout under the data folder, names as in the official distribution (lms.comp.nus.edu.sg):
+1,000 user tags (noisy) and 81 concepts (checked by people); the classes are the sorted union of
+both name lists, 75
+names are in both. The 81 concepts take their labels from the ground truth and are the unseen
+classes; the other 925
+take theirs from the tags. Layout under the data folder, names as in the official distribution
+(lms.comp.nus.edu.sg):
     nus_wide/Flickr/<tag>/<number>_<id>.jpg
-    nus_wide/ImageList/{TrainImagelist.txt, TestImagelist.txt}          lines "actor\\0001_2124494179.jpg"
+    nus_wide/ImageList/{TrainImagelist.txt, TestImagelist.txt}          lines
+    "actor\\0001_2124494179.jpg"
     nus_wide/ConceptsList/Concepts81.txt
-    nus_wide/NUS_WID_Tags/{TagList1k.txt, Train_Tags1k.dat, Test_Tags1k.dat}    n lines of 1,000 zeros and ones
-    nus_wide/Groundtruth/TrainTestLabels/Labels_<concept>_{Train, Test}.txt     n lines of a zero or a one
+    nus_wide/NUS_WID_Tags/{TagList1k.txt, Train_Tags1k.dat, Test_Tags1k.dat}    n lines of 1,000
+    zeros and ones
+    nus_wide/Groundtruth/TrainTestLabels/Labels_<concept>_{Train, Test}.txt     n lines of a zero or
+    a one
 """
 
 from pathlib import Path
@@ -29,13 +35,17 @@ def missing(root: Path) -> list[str]:
     """Files and folders that are not there, relative to `root`."""
     wanted = [CONCEPTS, TAGS, FOLDER / "Flickr", FOLDER / "Groundtruth/TrainTestLabels"]
     for part in PARTS.values():
-        wanted += [FOLDER / f"ImageList/{part}Imagelist.txt", FOLDER / f"NUS_WID_Tags/{part}_Tags1k.dat"]
+        wanted += [
+            FOLDER / f"ImageList/{part}Imagelist.txt",
+            FOLDER / f"NUS_WID_Tags/{part}_Tags1k.dat",
+        ]
     return [str(path) for path in wanted if not (root / path).exists()]
 
 
 def load(root: Path, missing_images: str = "drop") -> Dataset:
-    """The data set. Many of the Flickr images can no longer be had: `missing_images="drop"` leaves them out of train
-    and test and counts them in the notes, "error" raises `FileNotFoundError`, as does a part without any image.
+    """The data set. Many of the Flickr images can no longer be had: `missing_images="drop"` leaves
+    them out of train and test and counts them in the notes, "error" raises `FileNotFoundError`, as
+    does a part without any image.
 
     Raises `ValueError` for matrices that do not fit the lists."""
     concepts = tuple(line.strip() for line in lines(root / CONCEPTS))
@@ -45,13 +55,18 @@ def load(root: Path, missing_images: str = "drop") -> Dataset:
     classes = tuple(sorted({*concepts, *tags}))
     names, labels, notes = [], [], {}
     for split, part in PARTS.items():
-        listed = [line.strip().replace("\\", "/") for line in lines(root / FOLDER / f"ImageList/{part}Imagelist.txt")]
+        listed = [
+            line.strip().replace("\\", "/")
+            for line in lines(root / FOLDER / f"ImageList/{part}Imagelist.txt")
+        ]
         y = _labels(root, part, len(listed), classes, concepts, tags)
         there = np.ones(len(listed), bool)
         if missing_images == "drop":
             there = np.array([(root / FOLDER / "Flickr" / name).exists() for name in listed], bool)
         if not there.any():
-            raise FileNotFoundError(f"{root / FOLDER / 'Flickr'} has none of the images of {part}Imagelist.txt")
+            raise FileNotFoundError(
+                f"{root / FOLDER / 'Flickr'} has none of the images of {part}Imagelist.txt"
+            )
         names.append([name for name, kept in zip(listed, there, strict=True) if kept])
         labels.append(y[there])
         notes[split] = int((~there).sum())
@@ -68,7 +83,8 @@ def load(root: Path, missing_images: str = "drop") -> Dataset:
         open=ImageFiles(root, files),
         notes={
             "listed images that are not on disk, left out": notes,
-            "classes": f"{len(classes) - len(concepts)} tags (noisy) and {len(concepts)} concepts (checked)",
+            "classes": f"{len(classes) - len(concepts)} tags (noisy) and {len(concepts)} concepts "
+            f"(checked)",
         },
     )
 
@@ -77,26 +93,39 @@ def zero_shot_split(dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]
     """Raw names of the seen classes (925 tags) and of the unseen ones (81 concepts)."""
     folder = dataset.open.root
     unseen = tuple(line.strip() for line in lines(folder / CONCEPTS))
-    return tuple(name for name in dataset.raw_classes if name not in set(unseen)), tuple(sorted(unseen))
+    return tuple(name for name in dataset.raw_classes if name not in set(unseen)), tuple(
+        sorted(unseen)
+    )
 
 
-def _labels(root: Path, part: str, n: int, classes: tuple, concepts: tuple, tags: tuple) -> np.ndarray:
-    """(n, C) int8 of one part: tags where there is no ground truth, the ground truth of the concepts elsewhere."""
+def _labels(
+    root: Path, part: str, n: int, classes: tuple, concepts: tuple, tags: tuple
+) -> np.ndarray:
+    """(n, C) int8 of one part: tags where there is no ground truth, the ground truth of the
+    concepts elsewhere."""
     y = np.zeros((n, len(classes)), np.int8)
     column = {name: i for i, name in enumerate(classes)}
-    y[:, [column[tag] for tag in tags]] = _matrix(root / FOLDER / f"NUS_WID_Tags/{part}_Tags1k.dat", n, len(tags))
+    y[:, [column[tag] for tag in tags]] = _matrix(
+        root / FOLDER / f"NUS_WID_Tags/{part}_Tags1k.dat", n, len(tags)
+    )
     for concept in concepts:
         path = root / FOLDER / f"Groundtruth/TrainTestLabels/Labels_{concept}_{part}.txt"
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: it holds the labels of {concept!r} (run_all.py data nus_wide)")
+            raise FileNotFoundError(
+                f"{path} is missing: it holds the labels of {concept!r} (run_all.py data nus_wide)"
+            )
         y[:, column[concept]] = _matrix(path, n, 1)[:, 0]
     return y
 
 
 def _matrix(path: Path, n: int, columns: int) -> np.ndarray:
-    """(n, columns) int8 from a text file of zeros and ones, by its bytes: the tag file has 160 million entries."""
+    """(n, columns) int8 from a text file of zeros and ones, by its bytes: the tag file has 160
+    million entries."""
     text = np.frombuffer(path.read_bytes(), np.uint8)
     digits = text[text > ord(" ")]
     if len(digits) != n * columns or not np.isin(digits, (ZERO, ONE)).all():
-        raise ValueError(f"{path} should hold {n} lines of {columns} zeros or ones, as many lines as the image list")
+        raise ValueError(
+            f"{path} should hold {n} lines of {columns} zeros or ones, as many lines as the image "
+            f"list"
+        )
     return (digits == ONE).astype(np.int8).reshape(n, columns)

@@ -1,4 +1,5 @@
-"""Pictograms: scenes drawn from glyphs of DejaVu Sans, the face that ships inside matplotlib; 65 or 20 classes."""
+"""Pictograms: scenes drawn from glyphs of DejaVu Sans, the face that ships inside matplotlib; 65 or
+20 classes."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ from benchmark.task import Dataset
 
 EMBEDDED = True
 FACE, SIDE = "DejaVuSans", 96
-VERSION = 3  # part of the image names: raise it when scenes change, so that old feature banks are not used
+# part of the image names: raise it when scenes change, so that old feature banks are not used
+VERSION = 3
 
-# name -> (forms the pocket CLIP was pretrained on, other forms that only the scenes of this module show)
+# name -> (forms the pocket CLIP was pretrained on, other forms that only the scenes of this module
+# show)
 FORMS: dict[str, tuple[str, str]] = {
     "airplane": ("\u2708", ""),
     "anchor": ("\u2693", ""),
@@ -87,22 +90,25 @@ FORMS: dict[str, tuple[str, str]] = {
 
 CLASSES_65 = tuple(FORMS)
 CLASSES_20 = (
-    "airplane", "anchor", "cat", "coffee cup", "cow", "dice", "envelope", "flag", "flower", "gear",
-    "heart", "house", "key", "monkey", "music notes", "scissors", "skull", "star", "telephone", "umbrella",
+    "airplane", "anchor", "cat", "coffee cup", "cow", "dice", "envelope", "flag", "flower",
+    "gear", "heart", "house", "key", "monkey", "music notes", "scissors", "skull", "star",
+    "telephone", "umbrella",
 )  # fmt: skip
 FOREIGN_45 = tuple(name for name in CLASSES_65 if name not in CLASSES_20)
 UNSEEN_17 = (
-    "anchor", "biohazard sign", "chess knight", "diamond", "domino", "gear", "house", "lightning", "monkey", "pencil",
-    "plus sign", "scales", "skull", "spade", "sun", "telephone", "wheelchair",
+    "anchor", "biohazard sign", "chess knight", "diamond", "domino", "gear", "house", "lightning",
+    "monkey", "pencil", "plus sign", "scales", "skull", "spade", "sun", "telephone", "wheelchair",
 )  # fmt: skip
-TAIL_POSITIVES = (  # training positives of each of CLASSES_20, in a fixed shuffled order, in the long-tailed shape
+# training positives of each of CLASSES_20, in a fixed shuffled order, in the long-tailed shape
+TAIL_POSITIVES = (
     90, 15, 260, 6, 48, 215, 11, 75, 5, 185, 27, 16, 160, 9, 60, 140, 36, 7, 125, 13,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Classes and numbers of one of the three data sets; `others`: most unlabelled objects of foreign classes."""
+    """Classes and numbers of one of the three data sets; `others`: most unlabelled objects of
+    foreign classes."""
 
     classes: tuple[str, ...]
     train: int
@@ -126,7 +132,8 @@ def missing(root: Path) -> list[str]:
 
 @cache
 def _long_tail() -> tuple[tuple[int, ...], ...]:
-    """Classes of each long-tailed training scene: all positives, shuffled and dealt out in hands of one to three."""
+    """Classes of each long-tailed training scene: all positives, shuffled and dealt out in hands of
+    one to three."""
     random = scenes.scene_generator("long tail", 0)
     deck = random.permutation(np.repeat(np.arange(len(TAIL_POSITIVES)), TAIL_POSITIVES))
     cuts = np.sort(random.permutation(np.arange(1, len(deck)))[: SHAPES["pictograms_lt"].train - 1])
@@ -134,7 +141,8 @@ def _long_tail() -> tuple[tuple[int, ...], ...]:
 
 
 def content(name: str, index: int) -> tuple[np.ndarray, np.random.Generator]:
-    """Labelled classes (n,) of a scene, as indices into the data set's classes, and the generator that draws it."""
+    """Labelled classes (n,) of a scene, as indices into the data set's classes, and the generator
+    that draws it."""
     shape, random = SHAPES[name], scenes.scene_generator(name, index)
     if name == "pictograms_lt" and index < shape.train:
         return np.array(_long_tail()[index]), random
@@ -145,8 +153,14 @@ def picture(name: str, index: int) -> Image.Image:
     """Scene `index` of a data set as an RGB image."""
     shape = SHAPES[name]
     labels, random = content(name, index)
-    drawn, foreign = [shape.classes[label] for label in labels], CLASSES_65 if shape.others == 0 else FOREIGN_45
-    drawn += [foreign[int(random.random() * len(foreign))] for _ in range(int(random.random() * (shape.others + 1)))]
+    drawn, foreign = (
+        [shape.classes[label] for label in labels],
+        CLASSES_65 if shape.others == 0 else FOREIGN_45,
+    )
+    drawn += [
+        foreign[int(random.random() * len(foreign))]
+        for _ in range(int(random.random() * (shape.others + 1)))
+    ]
     things = []
     for number, class_name in enumerate(drawn):
         usual, other = FORMS[class_name]
@@ -182,5 +196,8 @@ def load(root: Path, name: str = "pictograms") -> Dataset:
         y=y,
         splits={"train": np.arange(shape.train), "test": np.arange(shape.train, len(y))},
         open=partial(picture, name),
-        notes={"rendered": "glyphs of DejaVu Sans in a style that is rare in the pocket CLIP's pretraining"},
+        notes={
+            "rendered": "glyphs of DejaVu Sans in a style that is rare in the pocket CLIP's "
+            "pretraining"
+        },
     )

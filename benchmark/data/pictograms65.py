@@ -1,4 +1,5 @@
-"""Pictograms with all 65 classes, for the zero-shot setting: 48 seen and 17 unseen, the shape of COCO's split."""
+"""Pictograms with all 65 classes, for the zero-shot setting: 48 seen and 17 unseen, the shape of
+COCO's split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pictograms with a long-tailed training set: six head, six medium and eight tail classes; a balanced test set."""
+"""Pictograms with a long-tailed training set: six head, six medium and eight tail classes; a
+balanced test set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Draw scenes: glyph masks, once cached, pasted on a textured background; pure functions of a random generator."""
+"""Draw scenes: glyph masks, once cached, pasted on a textured background; pure functions of a
+random generator."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 LOOKS = ("plain", "bold", "outlined")
 TEXTURES = ("plain", "noisy", "striped", "shaded", "checkered")
-MASTER = 96  # pixels of the longest side of a master glyph; every mask is a rotated and reduced copy of it
+# pixels of the longest side of a master glyph; every mask is a rotated and reduced copy of it
+MASTER = 96
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class Thing:
 class Look:
     """How a whole scene is drawn.
 
-    `dark`: light objects on a dark ground; `contrast`: distance of object and ground brightness in 0..1;
-    `saturation`: 0 is grey, 1 is full colour; `texture`: one of TEXTURES, with `texture_strength` in 0..1;
-    `scribbles`: number of random strokes drawn over everything.
+    `dark`: light objects on a dark ground; `contrast`: distance of object and ground brightness in
+    0..1; `saturation`: 0 is grey, 1 is full colour; `texture`: one of TEXTURES, with
+    `texture_strength` in 0..1; `scribbles`: number of random strokes drawn over everything.
     """
 
     dark: bool = False
@@ -43,20 +45,23 @@ class Look:
 
 
 def scene_generator(name: str, index: int) -> np.random.Generator:
-    """A random generator that depends on the name of a data set and the index of a scene, and on nothing else."""
+    """A random generator that depends on the name of a data set and the index of a scene, and on
+    nothing else."""
     key = int.from_bytes(name.encode()[-8:], "little")
     return np.random.Generator(np.random.Philox(key=[key, index]))
 
 
 @cache
 def font(face: str) -> ImageFont.FreeTypeFont:
-    """A face that ships with matplotlib, by file name without ending, at the size of master glyphs."""
+    """A face that ships with matplotlib, by file name without ending, at the size of master
+    glyphs."""
     return ImageFont.truetype(str(FONTS / f"{face}.ttf"), MASTER)
 
 
 @lru_cache(maxsize=2048)
 def master_glyph(face: str, character: str) -> Image.Image:
-    """The tight mask of a glyph, scaled so that its longest side is MASTER pixels (PIL image of mode L)."""
+    """The tight mask of a glyph, scaled so that its longest side is MASTER pixels (PIL image of
+    mode L)."""
     left, top, right, bottom = font(face).getbbox(character)
     image = Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(image).text((-left, -top), character, font=font(face), fill=255)
@@ -66,17 +71,21 @@ def master_glyph(face: str, character: str) -> Image.Image:
 def scale_to(image: Image.Image, side: int) -> Image.Image:
     """Scale a mask so that its longest side has `side` pixels."""
     factor = side / max(image.size)
-    return image.resize((max(1, round(image.width * factor)), max(1, round(image.height * factor))), Image.BILINEAR)
+    return image.resize(
+        (max(1, round(image.width * factor)), max(1, round(image.height * factor))), Image.BILINEAR
+    )
 
 
 @lru_cache(maxsize=200_000)
 def glyph_mask(face: str, character: str, side: int, angle: int, look: str) -> np.ndarray:
-    """Mask (h, w) uint8 of a glyph whose upright longest side is `side` pixels, turned by `angle` degrees."""
+    """Mask (h, w) uint8 of a glyph whose upright longest side is `side` pixels, turned by `angle`
+    degrees."""
     return turned_mask(master_glyph(face, character), side, angle, look)
 
 
 def turned_mask(master: Image.Image, side: int, angle: int, look: str) -> np.ndarray:
-    """Reduce a master mask to `side` pixels, turn it and draw it plain, bold or as an outline; (h, w) uint8."""
+    """Reduce a master mask to `side` pixels, turn it and draw it plain, bold or as an outline; (h,
+    w) uint8."""
     border = max(2, side // 8)
     image = Image.new("L", (side + 2 * border, side + 2 * border))
     small = scale_to(master, side)
@@ -115,10 +124,16 @@ def _texture(random: np.random.Generator, kind: str, side: int) -> np.ndarray | 
     if kind == "plain":
         return 0.0
     if kind == "noisy":
-        return random.integers(-128, 128, (side, side), dtype=np.int8).astype(np.float32) * (1 / 128)
+        return random.integers(-128, 128, (side, side), dtype=np.int8).astype(np.float32) * (
+            1 / 128
+        )
     if kind == "shaded":
-        return ((row - side / 2) * np.sin(2 * angle) + (column - side / 2) * np.cos(2 * angle)) * np.float32(1.4 / side)
-    along = (row * np.sin(angle) + column * np.cos(angle)) * np.float32(1 / period) + np.float32(phase)
+        return (
+            (row - side / 2) * np.sin(2 * angle) + (column - side / 2) * np.cos(2 * angle)
+        ) * np.float32(1.4 / side)
+    along = (row * np.sin(angle) + column * np.cos(angle)) * np.float32(1 / period) + np.float32(
+        phase
+    )
     stripes = ((along % 1) > 0.5).astype(np.float32) * 2 - 1
     if kind == "striped":
         return stripes
@@ -133,11 +148,14 @@ def _colours(hues: np.ndarray, brightness: np.ndarray | float, saturation: float
     """
     middle = (hues[:, :1] + hues[:, 1:2] + hues[:, 2:]) / 3
     spread = 2 * saturation * (np.minimum(brightness, 1 - brightness) + 0.12)
-    return (np.minimum(np.maximum(brightness + (hues - middle) * spread, 0.0), 1.0) * 255).astype(np.float32)
+    return (np.minimum(np.maximum(brightness + (hues - middle) * spread, 0.0), 1.0) * 255).astype(
+        np.float32
+    )
 
 
 def places(random: np.random.Generator, count: int, side: int) -> np.ndarray:
-    """Centres (count, 2) float of objects: distinct cells of a grid just fine enough, jittered within the cell."""
+    """Centres (count, 2) float of objects: distinct cells of a grid just fine enough, jittered
+    within the cell."""
     cells = int(np.ceil(np.sqrt(count)))
     if cells > 1 and random.random() < 0.5:
         cells += side // cells > 36
@@ -151,7 +169,8 @@ def draw_scene(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw objects on a textured ground.
 
-    Returns the picture (3, side, side) uint8 and the boxes (len(things), 4) float32: top, left, bottom, right.
+    Returns the picture (3, side, side) uint8 and the boxes (len(things), 4) float32: top, left,
+    bottom, right.
     """
     low = 0.5 - look.contrast / 2 + (random.random() - 0.5) * (1 - look.contrast) * 0.8
     high = low + look.contrast
@@ -159,8 +178,13 @@ def draw_scene(
     picture = np.empty((3, side, side), np.float32)
     picture[:] = _colours(random.random((1, 3)), ground, look.saturation)[0, :, None, None]
     if look.texture_strength:
-        picture += _texture(random, look.texture, side) * np.float32(255 * 0.3 * look.texture_strength)
-    boxes, centres = np.empty((len(things), 4), np.float32), places(random, len(things), side).tolist()
+        picture += _texture(random, look.texture, side) * np.float32(
+            255 * 0.3 * look.texture_strength
+        )
+    boxes, centres = (
+        np.empty((len(things), 4), np.float32),
+        places(random, len(things), side).tolist(),
+    )
     colours = _colours(random.random((len(things), 3)), paint, look.saturation)[:, :, None, None]
     for number, (thing, centre, colour) in enumerate(zip(things, centres, colours, strict=True)):
         height, width = thing.mask.shape
@@ -179,7 +203,10 @@ def draw_scene(
 def _scribble(random: np.random.Generator, picture: np.ndarray, look: Look) -> None:
     """Draw thin bent strokes of random colours on the picture, in place."""
     side = picture.shape[-1]
-    start, (angle, bend) = random.random((2, look.scribbles, 1)) * side, random.random((2, look.scribbles, 1))
+    start, (angle, bend) = (
+        random.random((2, look.scribbles, 1)) * side,
+        random.random((2, look.scribbles, 1)),
+    )
     heading = angle * (2 * np.pi) + (bend - 0.5) * 0.3 * np.arange(6 + int(random.random() * 14))
     rows = (start[0] + np.cumsum(np.sin(heading), 1)).astype(np.int64).clip(0, side - 1)
     columns = (start[1] + np.cumsum(np.cos(heading), 1)).astype(np.int64).clip(0, side - 1)

@@ -1,6 +1,7 @@
 """PASCAL VOC2007: 5,011 training images (trainval), 4,952 test images, 20 classes.
 
-Read from the official XML annotations. Layout under the data folder, as the two official archives unpack:
+Read from the official XML annotations. Layout under the data folder, as the two official archives
+unpack:
     VOCdevkit/VOC2007/{Annotations/*.xml, ImageSets/Main/{trainval,test}.txt, JPEGImages/*.jpg}
 """
 
@@ -16,7 +17,8 @@ EMBEDDED = False
 FOLDER = Path("VOCdevkit/VOC2007")
 RAW_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
 )  # fmt: skip
 SPACED = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 CLASSES = tuple(SPACED.get(name, name) for name in RAW_CLASSES)
@@ -32,20 +34,27 @@ def missing(root: Path) -> list[str]:
 
 
 def load(root: Path, difficult: str = "absent") -> Dataset:
-    """The data set; `difficult` is what a class counts as when all its objects in an image are marked difficult:
-    "absent" (DualCoOp and most tables), "ignore" (UNKNOWN, as the official VOC evaluation), "present" (VOC-MLT).
+    """The data set; `difficult` is what a class counts as when all its objects in an image are
+    marked difficult: "absent" (DualCoOp and most tables), "ignore" (UNKNOWN, as the official VOC
+    evaluation), "present" (VOC-MLT).
 
     Raises `ValueError` for a broken XML file, an unknown class or an image listed twice."""
     if difficult not in DIFFICULT:
         raise ValueError(f"difficult={difficult!r} is not one of {', '.join(map(repr, DIFFICULT))}")
     identifiers, counts = [], {}
     for split, name in SPLITS.items():
-        listed = [line.split()[0] for line in lines(root / FOLDER / "ImageSets/Main" / f"{name}.txt") if line.strip()]
+        listed = [
+            line.split()[0]
+            for line in lines(root / FOLDER / "ImageSets/Main" / f"{name}.txt")
+            if line.strip()
+        ]
         identifiers += listed
         counts[split] = len(listed)
     check_unique(identifiers, "VOC2007 ImageSets/Main")
     y = np.full((len(identifiers), len(RAW_CLASSES)), ABSENT, np.int8)
-    cells = np.zeros(len(identifiers), np.int64)  # per image, classes that rest on difficult objects alone
+    cells = np.zeros(
+        len(identifiers), np.int64
+    )  # per image, classes that rest on difficult objects alone
     for i, identifier in enumerate(identifiers):
         certain, hard = _objects(root / FOLDER / "Annotations" / f"{identifier}.xml")
         y[i, sorted(hard - certain)] = DIFFICULT[difficult]
@@ -62,7 +71,9 @@ def load(root: Path, difficult: str = "absent") -> Dataset:
         y=y,
         splits=splits,
         open=ImageFiles(root, names),
-        notes={f"labels that rest on difficult objects alone ({difficult})": _per_split(cells, splits)},
+        notes={
+            f"labels that rest on difficult objects alone ({difficult})": _per_split(cells, splits)
+        },
     )
 
 
@@ -71,15 +82,21 @@ def _objects(path: Path) -> tuple[set[int], set[int]]:
     try:
         tree = ElementTree.parse(path)
     except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is not valid XML ({error}); unpack the official archive again") from error
+        raise ValueError(
+            f"{path} is not valid XML ({error}); unpack the official archive again"
+        ) from error
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing (see: python run_all.py data voc2007)") from error
+        raise FileNotFoundError(
+            f"{path} is missing (see: python run_all.py data voc2007)"
+        ) from error
     certain: set[int] = set()
     hard: set[int] = set()
     for item in tree.iter("object"):
         name = (item.findtext("name") or "").strip()
         if name not in RAW_CLASSES:
-            raise ValueError(f"{path}: VOC2007 has no class {name!r}; it has {', '.join(RAW_CLASSES)}")
+            raise ValueError(
+                f"{path}: VOC2007 has no class {name!r}; it has {', '.join(RAW_CLASSES)}"
+            )
         difficult = (item.findtext("difficult") or "0").strip() == "1"
         (hard if difficult else certain).add(RAW_CLASSES.index(name))
     return certain, hard

@@ -16,7 +16,9 @@ EMBEDDED = False
 
 def missing(root: Path) -> list[str]:
     """Files and folders that are not there, relative to `root`."""
-    return _lists.missing(root, "voc_mlt", "voc", ("VOCdevkit/VOC2012/JPEGImages", "VOCdevkit/VOC2007/JPEGImages"))
+    return _lists.missing(
+        root, "voc_mlt", "voc", ("VOCdevkit/VOC2012/JPEGImages", "VOCdevkit/VOC2007/JPEGImages")
+    )
 
 
 def load(root: Path) -> Dataset:

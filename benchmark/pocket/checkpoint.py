@@ -1,4 +1,5 @@
-"""How a pretraining run is kept and resumed: one file with everything that changes, replaced as a whole."""
+"""How a pretraining run is kept and resumed: one file with everything that changes, replaced as a
+whole."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import torch
 
 
 class Resumable:
-    """A run `name` at position `samples`; the states of its attributes `KEPT` lie in a file in `folder`."""
+    """A run `name` at position `samples`; the states of its attributes `KEPT` lie in a file in
+    `folder`."""
 
     KEPT: ClassVar[tuple[str, ...]]
     name: str

@@ -1,4 +1,5 @@
-"""The scenes that the pocket CLIPs are pretrained on: pictograms and printed digits in many styles."""
+"""The scenes that the pocket CLIPs are pretrained on: pictograms and printed digits in many
+styles."""
 
 from __future__ import annotations
 
@@ -11,18 +12,28 @@ from benchmark.data.pictograms import FORMS
 from benchmark.pocket.captions import CLASSES, FACTORS
 
 DIGIT_FACES = (
-    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic",
-    "DejaVuSansMono", "DejaVuSansMono-Oblique", "STIXGeneral", "STIXGeneralItalic", "cmr10", "cmss10", "cmtt10",
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold",
+    "DejaVuSerif-Italic", "DejaVuSansMono", "DejaVuSansMono-Oblique", "STIXGeneral",
+    "STIXGeneralItalic", "cmr10", "cmss10", "cmtt10",
 )  # fmt: skip
-SIDES = {"small": (15, 17, 19), "medium": (21, 24, 27), "large": (30, 34, 39)}  # pixels of an object's longest side
+SIDES = {
+    "small": (15, 17, 19),
+    "medium": (21, 24, 27),
+    "large": (30, 34, 39),
+}  # pixels of an object's longest side
 ANGLES = {"upright": (-12, -4, 4, 12), "tilted": (-60, -45, -30, 30, 45, 60)}
-BENCHMARK_STYLE = ("outlined", "noisy", "scribbled")  # rare here, because the benchmark's scenes look so
+BENCHMARK_STYLE = (
+    "outlined",
+    "noisy",
+    "scribbled",
+)  # rare here, because the benchmark's scenes look so
 HELD_OUT = 1 << 40  # scenes from this index on are never trained on
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture (3, side, side) uint8, the classes (n,) of its objects, their boxes (n, 4) and its words of style."""
+    """A picture (3, side, side) uint8, the classes (n,) of its objects, their boxes (n, 4) and its
+    words of style."""
 
     picture: np.ndarray
     labels: np.ndarray
@@ -39,7 +50,8 @@ def glyph_of(random: np.random.Generator, label: int) -> tuple[str, str]:
 
 
 def sample_style(random: np.random.Generator) -> dict[str, str]:
-    """One word for every factor but the number; the combination of the benchmark's scenes is made rare."""
+    """One word for every factor but the number; the combination of the benchmark's scenes is made
+    rare."""
     style = {name: words[int(random.random() * len(words))] for name, words in FACTORS.items()}
     if all(word in style.values() for word in BENCHMARK_STYLE) and random.random() < 0.8:
         style["look"] = "plain"
@@ -59,7 +71,11 @@ def pretraining_scene(index: int, side: int, most: int) -> Scene:
         face, character = glyph_of(random, int(label))
         length = min(lengths[int(random.random() * len(lengths))], side - 2)
         angle = angles[int(random.random() * len(angles))]
-        things.append(scenes.Thing(int(label), scenes.glyph_mask(face, character, length, angle, style["look"])))
+        things.append(
+            scenes.Thing(
+                int(label), scenes.glyph_mask(face, character, length, angle, style["look"])
+            )
+        )
     look = scenes.Look(
         dark=style["ground"] == "dark",
         contrast=0.6 + 0.3 * random.random(),

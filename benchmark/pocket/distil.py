@@ -1,8 +1,10 @@
-"""Pretrain pocket-ViT: it takes over the text tower of pocket-RN and learns from scenes and from its image features.
+"""Pretrain pocket-ViT: it takes over the text tower of pocket-RN and learns from scenes and from
+its image features.
 
-A transformer needs far more scenes than a ResNet before it sees shapes. So everything that does not change is computed
-once: a stage has a pool of rendered scenes with the teacher's features, and the prompts are read by the frozen text
-tower in advance. What remains is the image tower, which several processes train together, each on its part of a batch.
+A transformer needs far more scenes than a ResNet before it sees shapes. So everything that does not
+change is computed once: a stage has a pool of rendered scenes with the teacher's features, and the
+prompts are read by the frozen text tower in advance. What remains is the image tower, which several
+processes train together, each on its part of a batch.
 """
 
 from __future__ import annotations
@@ -22,14 +24,23 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from benchmark.pocket import captions, corpus, create, open_clip, towers, weights_path, write_weights
+from benchmark.pocket import (
+    captions,
+    corpus,
+    create,
+    open_clip,
+    towers,
+    weights_path,
+    write_weights,
+)
 from benchmark.pocket.checkpoint import Resumable
 from benchmark.pocket.objectives import pixels_of, present, region_targets, sigmoid_loss
 from benchmark.pocket.pretrain import parameter_groups, ship, update_average, zero_shot_map
 from benchmark.pocket.text import Vocabulary, adopt_text
 
 TEACHER = {"pocket-ViT": "pocket-RN"}
-BATCH, WARM_UP, DECAY = 128, 200, 0.18  # scenes a step; steps of warm-up; part of the run in which the rate falls to 0
+# scenes a step; steps of warm-up; part of the run in which the rate falls to 0
+BATCH, WARM_UP, DECAY = 128, 200, 0.18
 WEIGHTS = {"plain": 1.0, "style": 1.0, "regions": 0.5, "teacher": 10.0}
 BIASES = {"plain": -6.0, "style": -8.0, "regions": -6.0}  # of the sigmoid losses at the start
 TEMPLATES = 128  # prompts with, and as many without, words of style
@@ -38,7 +49,8 @@ WORDS = tuple(word for words in captions.FACTORS.values() for word in words)
 
 
 class Stage(NamedTuple):
-    """From sample `start` on: canvas side, most objects, number of different scenes in the pool, learning rate."""
+    """From sample `start` on: canvas side, most objects, number of different scenes in the pool,
+    learning rate."""
 
     start: int
     canvas: int
@@ -61,14 +73,16 @@ def stage(stages: tuple[Stage, ...], samples: int) -> Stage:
 
 
 def learning_rate(now: Stage, samples: int, total: int) -> float:
-    """The rate of the stage, with a linear warm-up and a linear decay to zero over the last DECAY of the run."""
+    """The rate of the stage, with a linear warm-up and a linear decay to zero over the last DECAY
+    of the run."""
     return now.rate * min(1.0, (samples / BATCH + 1) / WARM_UP, (1 - samples / total) / DECAY)
 
 
 def start_positions(visual: nn.Module) -> None:
     """Start the position embeddings of a ViT from sines and cosines of row and column.
 
-    Neighbouring patches then look related from the first step on, which random embeddings have to learn cell by cell.
+    Neighbouring patches then look related from the first step on, which random embeddings have to
+    learn cell by cell.
     """
     side, width = visual.grid_size[0], visual.positional_embedding.shape[1]
     frequency = 50.0 ** -(torch.arange(width // 4) / (width // 4))
@@ -82,14 +96,20 @@ def start_positions(visual: nn.Module) -> None:
 def pool_part(teacher: str, now: Stage, first: int, count: int) -> dict[str, np.ndarray]:
     """Scenes `first` to `first + count` of a pool, with the features that the teacher gives them.
 
-    Arrays: pixels (n, 3, S, S) uint8, targets (n, C) bool, words of style (n, W) bool, labels (n, most) int8 (-1: no
-    object), boxes (n, most, 4) float32 and wanted (n, D) float32.
+    Arrays: pixels (n, 3, S, S) uint8, targets (n, C) bool, words of style (n, W) bool, labels (n,
+    most) int8 (-1: no object), boxes (n, most, 4) float32 and wanted (n, D) float32.
     """
     torch.set_num_threads(1)
     scenes = [corpus.pretraining_scene(first + i, now.canvas, now.most) for i in range(count)]
-    labels, boxes = np.full((count, now.most), -1, np.int8), np.zeros((count, now.most, 4), np.float32)
+    labels, boxes = (
+        np.full((count, now.most), -1, np.int8),
+        np.zeros((count, now.most, 4), np.float32),
+    )
     for row, scene in enumerate(scenes):
-        labels[row, : len(scene.labels)], boxes[row, : len(scene.labels)] = scene.labels, scene.boxes
+        labels[row, : len(scene.labels)], boxes[row, : len(scene.labels)] = (
+            scene.labels,
+            scene.boxes,
+        )
     visual = create(teacher).visual
     with torch.no_grad():
         chunks = [pixels_of(scenes[start : start + 250]) for start in range(0, count, 250)]
@@ -105,13 +125,22 @@ def pool_part(teacher: str, now: Stage, first: int, count: int) -> dict[str, np.
 
 
 def scene_pool(teacher: str, now: Stage, folder: Path, processes: int) -> dict[str, np.ndarray]:
-    """The pool of a stage as arrays mapped from a file in `folder`, which is made when it is not there."""
+    """The pool of a stage as arrays mapped from a file in `folder`, which is made when it is not
+    there."""
     path = folder / f"pool-{now.canvas}-{now.most}-{now.pool}.joblib"
     if not path.exists():
-        starts = tqdm(range(0, now.pool, 1000), unit="000 scenes", desc=f"{now.canvas} px", mininterval=5)
-        jobs = (joblib.delayed(pool_part)(teacher, now, start, min(1000, now.pool - start)) for start in starts)
+        starts = tqdm(
+            range(0, now.pool, 1000), unit="000 scenes", desc=f"{now.canvas} px", mininterval=5
+        )
+        jobs = (
+            joblib.delayed(pool_part)(teacher, now, start, min(1000, now.pool - start))
+            for start in starts
+        )
         parts = joblib.Parallel(n_jobs=min(processes, len(starts)))(jobs)
-        joblib.dump({key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, f"{path}.partial")
+        joblib.dump(
+            {key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
+            f"{path}.partial",
+        )
         os.replace(f"{path}.partial", path)
     return {key: np.asarray(value) for key, value in joblib.load(path, mmap_mode="c").items()}
 
@@ -128,7 +157,8 @@ def read_prompts(
 ) -> tuple[Tensor, list[tuple[tuple[str, ...], Tensor]]]:
     """Prompts of all classes through the text tower of the teacher, kept in a file in `folder`.
 
-    Plain templates give (TEMPLATES, C, D); templates that name a style give a list of their words and (C, D).
+    Plain templates give (TEMPLATES, C, D); templates that name a style give a list of their words
+    and (C, D).
     """
     path = folder / "prompts.pt"
     if path.exists():
@@ -137,11 +167,15 @@ def read_prompts(
     random, factors = np.random.default_rng(7), list(captions.FACTORS.values())
     plain, styled = [], []
     for _ in range(TEMPLATES):
-        chosen = [factors[i] for i in random.permutation(len(factors))[: 1 + (random.random() < 0.4)]]
+        chosen = [
+            factors[i] for i in random.permutation(len(factors))[: 1 + (random.random() < 0.4)]
+        ]
         words = tuple(str(random.choice(factor)) for factor in chosen)
         templates = captions.plain_template(random), captions.style_template(random, words)
         texts = [[template.format(name) for name in captions.CLASSES] for template in templates]
-        without, with_words = (towers.text_features(model, ids[vocabulary(prompts)]) for prompts in texts)
+        without, with_words = (
+            towers.text_features(model, ids[vocabulary(prompts)]) for prompts in texts
+        )
         plain.append(without)
         styled.append((words, with_words))
     torch.save((torch.stack(plain), styled), f"{path}.partial")
@@ -160,44 +194,64 @@ class Student(Resumable):
         self.vocabulary = Vocabulary()
         self.model, self.average = (open_clip.create_model(name) for _ in range(2))
         for model in (self.model, self.average):
-            model.token_embedding = nn.Embedding(len(self.vocabulary.ids), model.token_embedding.embedding_dim)
+            model.token_embedding = nn.Embedding(
+                len(self.vocabulary.ids), model.token_embedding.embedding_dim
+            )
         adopt_text(self.model, create(TEACHER[name]), self.vocabulary)
         start_positions(self.model.visual)
         self.average.load_state_dict(self.model.state_dict())
         self.plain, self.styled = read_prompts(TEACHER[name], self.vocabulary, folder)
         self.biases = nn.ParameterDict({key: torch.tensor(value) for key, value in BIASES.items()})
         self.trained = [*self.model.visual.parameters(), *self.biases.values()]
-        self.optimiser = torch.optim.AdamW(parameter_groups(self.trained), betas=(0.9, 0.98), fused=True)
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(self.trained), betas=(0.9, 0.98), fused=True
+        )
         self.resume()
 
     def losses(self, pool: dict[str, np.ndarray], rank: int, processes: int) -> dict[str, Tensor]:
-        """The losses of one process's part of the next batch: every pass through the pool has an order of its own."""
+        """The losses of one process's part of the next batch: every pass through the pool has an
+        order of its own."""
         size = len(pool["pixels"])
         lap, place = divmod(self.samples, size // BATCH * BATCH)
         rows = lap_order(size, lap)[place : place + BATCH][rank::processes]
         random = np.random.default_rng([7, self.samples])
         scenes = [
-            corpus.Scene(pool["pixels"][row], labels[labels >= 0], pool["boxes"][row][labels >= 0], ())
+            corpus.Scene(
+                pool["pixels"][row], labels[labels >= 0], pool["boxes"][row][labels >= 0], ()
+            )
             for row, labels in zip(rows, pool["labels"][rows], strict=True)
         ]
         pixels, targets = pixels_of(scenes), torch.from_numpy(pool["targets"][rows]).float()
         visual, biases, scale = self.model.visual, self.biases, self.model.logit_scale.exp()
         free = visual.grid_size[0] - pixels.shape[-1] // visual.patch_size[0] + 1
-        images, regions = towers.image_features(visual, pixels, tuple(random.integers(0, free, 2).tolist()))
-        plain, (words, styled) = (kind[random.integers(len(kind))] for kind in (self.plain, self.styled))
-        fits = torch.from_numpy(pool["words"][rows][:, [WORDS.index(word) for word in words]].all(1)).float()[:, None]
+        images, regions = towers.image_features(
+            visual, pixels, tuple(random.integers(0, free, 2).tolist())
+        )
+        plain, (words, styled) = (
+            kind[random.integers(len(kind))] for kind in (self.plain, self.styled)
+        )
+        fits = torch.from_numpy(
+            pool["words"][rows][:, [WORDS.index(word) for word in words]].all(1)
+        ).float()[:, None]
 
         result = {"plain": sigmoid_loss(images @ plain.T * scale + biases["plain"], targets)}
         if (targets.sum(1) == 1).all():
-            result["plain"] = 2 * F.cross_entropy(images @ plain.T * scale, targets) + 0.2 * result["plain"]
+            result["plain"] = (
+                2 * F.cross_entropy(images @ plain.T * scale, targets) + 0.2 * result["plain"]
+            )
         result["style"] = sigmoid_loss(images @ styled.T * scale + biases["style"], targets * fits)
         wanted, weights = region_targets(scenes, round(regions.shape[1] ** 0.5))
-        result["regions"] = sigmoid_loss(regions @ plain.T * scale + biases["regions"], wanted, weights)
+        result["regions"] = sigmoid_loss(
+            regions @ plain.T * scale + biases["regions"], wanted, weights
+        )
         result["teacher"] = (1 - (images * torch.from_numpy(pool["wanted"][rows])).sum(1)).mean()
         return result
 
-    def step(self, pool: dict[str, np.ndarray], rate: float, rank: int = 0, processes: int = 1) -> dict[str, float]:
-        """Train on the next batch together with the other processes; returns the losses of this one's part."""
+    def step(
+        self, pool: dict[str, np.ndarray], rate: float, rank: int = 0, processes: int = 1
+    ) -> dict[str, float]:
+        """Train on the next batch together with the other processes; returns the losses of this
+        one's part."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         parts = self.losses(pool, rank, processes)
@@ -231,13 +285,22 @@ def _work(
     """One process of a run; the first one also evaluates, logs and saves."""
     torch.set_num_threads(1)
     if processes > 1:
-        distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes
+        )
     student, log = Student(name, folder), folder / f"{name}.csv"
     if rank == 0:
         held_out = [corpus.pretraining_scene(corpus.HELD_OUT + i, 96, 5) for i in range(count)]
         if student.samples == 0:
             log.write_text(",".join(COLUMNS) + "\n")
-    progress = tqdm(total=total, initial=student.samples, unit="scene", desc=name, mininterval=5, disable=rank > 0)
+    progress = tqdm(
+        total=total,
+        initial=student.samples,
+        unit="scene",
+        desc=name,
+        mininterval=5,
+        disable=rank > 0,
+    )
     recent, since, mark, pools = [], time.perf_counter(), student.samples, {}
     while student.samples < total:
         now = stage(stages, student.samples)
@@ -268,10 +331,12 @@ def distil(
     evaluate_every: int = 51_200,
     evaluated: int = 500,
 ) -> None:
-    """Train to `total` samples with some processes, keeping pools, prompts, checkpoint and log in `folder`.
+    """Train to `total` samples with some processes, keeping pools, prompts, checkpoint and log in
+    `folder`.
 
-    The same command resumes. At the end the weights, their sha256 and the log are written into this package. Every
-    `evaluate_every` samples the mAP on so many `evaluated` scenes, which are never trained on, goes into the log.
+    The same command resumes. At the end the weights, their sha256 and the log are written into this
+    package. Every `evaluate_every` samples the mAP on so many `evaluated` scenes, which are never
+    trained on, goes into the log.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for now in stages:
@@ -280,7 +345,16 @@ def distil(
     vocabulary = Vocabulary()
     read_prompts(TEACHER[name], vocabulary, folder)
     with tempfile.TemporaryDirectory() as meeting:
-        arguments = (processes, f"{meeting}/processes", name, folder, total, stages, evaluate_every, evaluated)
+        arguments = (
+            processes,
+            f"{meeting}/processes",
+            name,
+            folder,
+            total,
+            stages,
+            evaluate_every,
+            evaluated,
+        )
         multiprocessing.start_processes(_work, arguments, processes)
     average = torch.load(folder / f"{name}.pt")["average"]
     ship(name, write_weights(weights_path(name), average, vocabulary.ids), folder / f"{name}.csv")

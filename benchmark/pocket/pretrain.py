@@ -1,8 +1,10 @@
-"""Pretrain pocket-RN on rendered scenes: sigmoid loss against prompts of all classes, plus noisy captions.
+"""Pretrain pocket-RN on rendered scenes: sigmoid loss against prompts of all classes, plus noisy
+captions.
 
-The run has stages (STAGES). First a table of vectors stands in for the text tower, on small canvases with one object
-and then with several: that is fast. Then the text tower is taught to say what the table says, and the CLIP is trained
-as a whole, with captions. Every batch is a pure function of its number, so that a run can be stopped and resumed.
+The run has stages (STAGES). First a table of vectors stands in for the text tower, on small
+canvases with one object and then with several: that is fast. Then the text tower is taught to say
+what the table says, and the CLIP is trained as a whole, with captions. Every batch is a pure
+function of its number, so that a run can be stopped and resumed.
 """
 
 from __future__ import annotations
@@ -20,19 +22,29 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 from tqdm import tqdm
 
-from benchmark.pocket import FOLDER, captions, corpus, open_clip, towers, weights_path, write_weights
+from benchmark.pocket import (
+    FOLDER,
+    captions,
+    corpus,
+    open_clip,
+    towers,
+    weights_path,
+    write_weights,
+)
 from benchmark.pocket.checkpoint import Resumable
 from benchmark.pocket.objectives import Table, losses, pixels_of, present
 from benchmark.pocket.text import Vocabulary, teach_text
 
 BATCH = 128
-WARM_UP, DECAY = 60, 1 / 3  # steps of warm-up; part of the run in which the learning rate falls to zero
+# steps of warm-up; part of the run in which the learning rate falls to zero
+WARM_UP, DECAY = 60, 1 / 3
 WEIGHTS = {"plain": 1.0, "style": 1.0, "regions": 0.5, "captions": 0.5}
 AVERAGING = 0.996  # of the exponential moving average of the weights, which is what ships
 
 
 class Stage(NamedTuple):
-    """From sample `start` on: canvas side, most objects, are prompts read by the text tower, learning rate."""
+    """From sample `start` on: canvas side, most objects, are prompts read by the text tower,
+    learning rate."""
 
     start: int
     canvas: int
@@ -57,7 +69,8 @@ def stage(samples: int) -> Stage:
 
 
 def learning_rate(samples: int, total: int) -> float:
-    """The rate of the stage, with a linear warm-up and a linear decay to zero over the last DECAY of the run."""
+    """The rate of the stage, with a linear warm-up and a linear decay to zero over the last DECAY
+    of the run."""
     ramp = min(1.0, (samples / BATCH + 1) / WARM_UP, (1 - samples / total) / DECAY)
     return stage(samples).rate * ramp
 
@@ -80,10 +93,18 @@ def update_average(average: nn.Module, model: nn.Module, step: int) -> None:
 def zero_shot_map(
     model: nn.Module, vocabulary: Vocabulary, scenes: list[corpus.Scene], table: Table | None = None
 ) -> float:
-    """Mean average precision in percent on scenes, of three plain prompts or of the table that stands in for them."""
+    """Mean average precision in percent on scenes, of three plain prompts or of the table that
+    stands in for them."""
     model.eval()
-    prompts = [[p.format(c) for c in captions.CLASSES] for p in ("a photo of a {}.", "a picture of a {}.", "{}")]
-    text = table() if table else sum(towers.text_features(model, vocabulary(prompt)) for prompt in prompts)
+    prompts = [
+        [p.format(c) for c in captions.CLASSES]
+        for p in ("a photo of a {}.", "a picture of a {}.", "{}")
+    ]
+    text = (
+        table()
+        if table
+        else sum(towers.text_features(model, vocabulary(prompt)) for prompt in prompts)
+    )
     chunks = [pixels_of(scenes[start : start + 100]) for start in range(0, len(scenes), 100)]
     images = torch.cat([towers.image_features(model.visual, chunk)[0] for chunk in chunks])
     model.train()
@@ -101,7 +122,9 @@ class Trainer(Resumable):
         self.vocabulary = Vocabulary()
         self.model, self.average = (open_clip.create_model(name) for _ in range(2))
         for model in (self.model, self.average):
-            model.token_embedding = nn.Embedding(len(self.vocabulary.ids), model.token_embedding.embedding_dim)
+            model.token_embedding = nn.Embedding(
+                len(self.vocabulary.ids), model.token_embedding.embedding_dim
+            )
             nn.init.normal_(model.token_embedding.weight, std=0.02)
         self.table = Table(self.model.text_projection.shape[1])
         self.model.train()
@@ -113,7 +136,8 @@ class Trainer(Resumable):
         self.resume()
 
     def export(self, path: Path) -> str:
-        """Write the averaged weights in float16, with the embeddings of occurring tokens only; returns the sha256."""
+        """Write the averaged weights in float16, with the embeddings of occurring tokens only;
+        returns the sha256."""
         return write_weights(path, self.average.state_dict(), self.vocabulary.ids)
 
     def step(self, total: int) -> dict[str, float]:
@@ -141,7 +165,9 @@ class Trainer(Resumable):
         return {key: float(value.detach()) for key, value in parts.items()}
 
 
-def pretrain(name: str, folder: Path, total: int, threads: int = 1, evaluate_every: int = 12_800) -> None:
+def pretrain(
+    name: str, folder: Path, total: int, threads: int = 1, evaluate_every: int = 12_800
+) -> None:
     """Train to `total` samples, keeping checkpoint and log in `folder`; the same command resumes.
 
     At the end the weights, their sha256 and the log are written into this package.
@@ -159,14 +185,23 @@ def pretrain(name: str, folder: Path, total: int, threads: int = 1, evaluate_eve
         now = stage(trainer.samples)
         recent.append(trainer.step(total))
         progress.update(BATCH)
-        if trainer.samples // evaluate_every > (trainer.samples - BATCH) // evaluate_every or trainer.samples >= total:
+        if (
+            trainer.samples // evaluate_every > (trainer.samples - BATCH) // evaluate_every
+            or trainer.samples >= total
+        ):
             rate = (trainer.samples - mark) / (time.perf_counter() - since)
             row = {key: f"{np.mean([part[key] for part in recent]):.3f}" for key in WEIGHTS}
-            row |= {"samples": trainer.samples, "canvas": now.canvas, "images_per_second": f"{rate:.0f}"}
+            row |= {
+                "samples": trainer.samples,
+                "canvas": now.canvas,
+                "images_per_second": f"{rate:.0f}",
+            }
             row |= {"rate": f"{learning_rate(trainer.samples - BATCH, total):.2e}"}
             row |= {"scale": f"{float(trainer.model.logit_scale.exp()):.2f}"}
             table = None if now.read else trainer.table
-            row |= {"mAP": f"{zero_shot_map(trainer.average, trainer.vocabulary, held_out, table):.2f}"}
+            row |= {
+                "mAP": f"{zero_shot_map(trainer.average, trainer.vocabulary, held_out, table):.2f}"
+            }
             with log.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS).writerow(row)
             trainer.save()

@@ -1,7 +1,9 @@
-"""Forward passes used for pretraining: truncated prompts, and image features together with region features.
+"""Forward passes used for pretraining: truncated prompts, and image features together with region
+features.
 
-They equal open_clip's own passes (a test compares them) but skip padding tokens and dead attention, accept canvases
-smaller than the model's image size, and return the projected regions that carry the region loss.
+They equal open_clip's own passes (a test compares them) but skip padding tokens and dead attention,
+accept canvases smaller than the model's image size, and return the projected regions that carry the
+region loss.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from torch.nn import functional as F
 
 
 def text_features(model: torch.nn.Module, ids: Tensor) -> Tensor:
-    """Unit-norm features (P, D) of padded prompts `ids` (P, L) whose largest id marks the end; L may be below 77."""
+    """Unit-norm features (P, D) of padded prompts `ids` (P, L) whose largest id marks the end; L
+    may be below 77."""
     length = ids.shape[1]
     x = model.token_embedding(ids) + model.positional_embedding[:length]
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
@@ -20,19 +23,25 @@ def text_features(model: torch.nn.Module, ids: Tensor) -> Tensor:
     return F.normalize(x @ model.text_projection, dim=-1)
 
 
-def image_features(visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+def image_features(
+    visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int] = (0, 0)
+) -> tuple[Tensor, Tensor]:
     """Unit-norm features (B, D) of images and (B, R, D) of their regions, row by row.
 
-    `pixels` (B, 3, S, S) may be smaller than the model's images; `offset` then places it on the grid of a ViT's
-    positional embeddings. Regions are projected values without attention: for a ResNet output(value(x)) of the
-    attention pool, for a ViT the value path of the last block (no attention, no residual, no MLP); these are the
-    regions that `benchmark.dense` serves.
+    `pixels` (B, 3, S, S) may be smaller than the model's images; `offset` then places it on the
+    grid of a ViT's positional embeddings. Regions are projected values without attention: for a
+    ResNet output(value(x)) of the attention pool, for a ViT the value path of the last block (no
+    attention, no residual, no MLP); these are the regions that `benchmark.dense` serves.
     """
-    pooled, regions = (_resnet if hasattr(visual, "attnpool") else _transformer)(visual, pixels, offset)
+    pooled, regions = (_resnet if hasattr(visual, "attnpool") else _transformer)(
+        visual, pixels, offset
+    )
     return F.normalize(pooled, dim=-1), F.normalize(regions, dim=-1)
 
 
-def _resnet(visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _resnet(
+    visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
     side, pool = x.shape[-1], visual.attnpool
     x = x.flatten(2).transpose(1, 2)  # (B, R, W)
@@ -49,20 +58,28 @@ def _resnet(visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int]) ->
     return projected[:, 0], projected[:, 1:]
 
 
-def _transformer(visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _transformer(
+    visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     x = visual.conv1(pixels)  # (B, W, side, side)
     side, position = x.shape[-1], visual.positional_embedding
     full = round((len(position) - 1) ** 0.5)
-    grid = position[1:].view(full, full, -1)[offset[0] : offset[0] + side, offset[1] : offset[1] + side]
+    grid = position[1:].view(full, full, -1)[
+        offset[0] : offset[0] + side, offset[1] : offset[1] + side
+    ]
     x = x.flatten(2).transpose(1, 2) + grid.reshape(side * side, -1)
     start = (visual.class_embedding + position[0]).expand(len(x), 1, -1)
     x = visual.ln_pre(torch.cat([start, x], 1))
     *blocks, last = visual.transformer.resblocks
     for block in blocks:
         x = block(x)
-    query, key, value = F.linear(last.ln_1(x), last.attn.in_proj_weight, last.attn.in_proj_bias).chunk(3, -1)
+    query, key, value = F.linear(
+        last.ln_1(x), last.attn.in_proj_weight, last.attn.in_proj_bias
+    ).chunk(3, -1)
     attended = _attend(query[:, :1], key, value, last.attn.num_heads)
-    attended, regions = last.attn.out_proj(torch.cat([attended, value[:, 1:]], 1)).split((1, side * side), 1)
+    attended, regions = last.attn.out_proj(torch.cat([attended, value[:, 1:]], 1)).split(
+        (1, side * side), 1
+    )
     pooled = x[:, :1] + attended
     pooled = pooled + last.mlp(last.ln_2(pooled))
     projected = visual.ln_post(torch.cat([pooled, regions], 1)) @ visual.proj
