@@ -10,7 +10,7 @@ command.
 
 import sys
 
-from benchmark.cli import Suite, main
+from benchmark.commands import Suite, main
 
 METHODS = ("zero_shot_clip", "linear_probe", "coop", "dualcoop", "lm_clip")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import data, registry
-from benchmark.digest import code_digest
-from benchmark.encoder import parse_encoder
+from benchmark.clip.encoder import parse_encoder
+from benchmark.spec import nearest
+from benchmark.staleness import code_digest
 from benchmark.store import Record, Store
 
 TODO, DONE, STALE, FAILED, NOT_APPLICABLE = "todo", "done", "stale", "failed", "n/a"
@@ -67,7 +68,7 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
     Raises `ValueError` for unknown names or parameters, `FileNotFoundError` for missing data.
     """
     if axes.selection not in SELECTIONS:
-        hint = registry.nearest(axes.selection, list(SELECTIONS))
+        hint = nearest(axes.selection, list(SELECTIONS))
         raise ValueError(f"There is no selection {axes.selection!r}. {hint}")
     methods = list(
         itertools.chain.from_iterable(registry.expand("methods", text) for text in axes.methods)

@@ -9,7 +9,6 @@ elsewhere is named by its path, an installed package by an entry point in the gr
 
 import ast
 import dataclasses
-import difflib
 import hashlib
 import importlib
 import importlib.metadata
@@ -20,19 +19,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmark.spec import nearest
 from benchmark.store import SCHEMA
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASS_NAMES = {"methods": "Method", "settings": "Setting"}
 
 _files: dict[tuple[str, str], Path] = {}  # (kind, name) -> a plugin file outside the suite
-
-
-def nearest(wrong: str, known: list[str]) -> str:
-    """The tail of an error message: the nearest match, then everything that is known."""
-    match = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {match[0]!r}? " if match else ""
-    return f"{hint}Known: {', '.join(known) or 'none'}."
 
 
 # ---- names -> classes ----------------------------------------------------------------------------

@@ -9,16 +9,16 @@ two sweeps.
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+
+from benchmark.files import lock, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd  # imported where it is used: a supervisor reads records and must start fast
@@ -204,35 +204,6 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "claim").open("ab") as file:
             yield file if lock(file) else None
-
-
-def lock(file: IO[bytes]) -> bool:
-    """Takes the exclusive `flock` of an open file, without waiting; False when another holds it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Readers see the old file or the new one, also after a power cut; a failed write leaves
-    nothing behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # the new name itself
-    finally:
-        os.close(descriptor)
 
 
 def plain(value: Any) -> Any:

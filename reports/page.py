@@ -8,14 +8,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from benchmark.store import write_atomically
-from reports import figures, side_tables, style, tables
-from reports.content import as_json, content, summary
-from reports.formats import Table, render
-from reports.results import arrange, collect
+from benchmark.files import write_atomically
+from reports.figures import style
+from reports.figures.groups import draw_all
+from reports.groups import arrange, collect
+from reports.html.content import as_json, content, summary
 from reports.significance import Significance
+from reports.tables.formats import Table, render
+from reports.tables.main import GENERAL, family_title, main_tables
+from reports.tables.side import cost_table, gap_table
 
-TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).parent / "html" / "templates"
 FORMS = ("tex", "md", "csv")
 
 
@@ -33,23 +36,22 @@ def build(
     groups = arrange(entries)
     significance = Significance(outs[0] / "cache" / "bootstrap")
     significance.prepare(groups)
-    side = [side_tables.gap_table(groups), *map(side_tables.cost_table, groups)]
-    everything = [*tables.build(groups, significance), *filter(None, side)]
+    side = [gap_table(groups), *map(cost_table, groups)]
+    everything = [*main_tables(groups, significance), *filter(None, side)]
     write_tables(everything, outs[0] / "tables")
     if tables_only:
         return outs[0] / "tables"
     looks = style.palette(list({entry.method for entry in entries}))
-    drawings = figures.draw_all(groups, significance, looks, outs[0] / "figures")
+    drawings = draw_all(groups, significance, looks, outs[0] / "figures")
     data = content(entries, groups, everything, significance, looks, outs[0])
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("report.html").render(
         sentences=summary(entries, groups, significance) if entries else [],
         families=[
-            (family, tables.family_title(family))
-            for family in dict.fromkeys(g.family for g in groups)
+            (family, family_title(family)) for family in dict.fromkeys(g.family for g in groups)
         ],
         groups=groups,
-        general=tables.GENERAL,
+        general=GENERAL,
         datasets=sorted({group.dataset for group in groups}),
         drawings=[(d, Markup(_no_address(style.inline(d.svg)))) for d in drawings],
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),

@@ -11,7 +11,9 @@ from typing import Any
 import joblib
 import numpy as np
 
-from benchmark.statistics import (
+from benchmark.store import Store
+from reports.groups import Entry, Group
+from reports.statistics import (
     Comparison,
     Ranks,
     average_ranks,
@@ -19,8 +21,6 @@ from benchmark.statistics import (
     compare,
     resample_counts,
 )
-from benchmark.store import Store
-from reports.results import Entry, Group
 
 MOST, FEWEST = 400, 200  # resamples: a standard error from 400 is known to 3.5 %, from 200 to 5 %
 WORK = 2e8  # cells × resamples that one run may cost: about half a second

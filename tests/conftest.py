@@ -20,7 +20,7 @@ def _no_real_data(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def shared() -> Path:
     """The folder `shared` beside the checkout with golden vectors and real label lists."""
-    path = Path(__file__).resolve().parent.parent.parent / "shared"
+    path = Path(__file__).resolve().parents[2] / "shared"
     if not path.is_dir():
         pytest.skip("no shared/ beside the checkout (golden vectors and label lists)")
     return path

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmark.registry import nearest
+from benchmark.spec import nearest
 from benchmark.task import Dataset
 
 # modules of this folder that are no data set; a leading _ marks helpers
@@ -45,10 +45,10 @@ def embedded(name: str) -> bool:
 def available(name: str, folder: Path | None = None) -> str:
     """ "" when the data set can be loaded, else one sentence that says which files are missing and
     how to get them."""
-    from benchmark.data import download
+    from benchmark.data.download import fetch
 
     folder, found = folder or root(), module(name)
-    wanted = [*download.interrupted(name, folder), *found.missing(folder)]
+    wanted = [*fetch.interrupted(name, folder), *found.missing(folder)]
     if not wanted:
         return ""
     shown = ", ".join(wanted[:4]) + (f" and {len(wanted) - 4} more" if len(wanted) > 4 else "")

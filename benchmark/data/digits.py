@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from benchmark.data import scenes
+from benchmark.data import _scenes
 from benchmark.task import Dataset
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -46,20 +46,20 @@ def scans_of(digit: int, train: bool) -> np.ndarray:
 def large_scan(number: int) -> Image.Image:
     """One scan, smoothly enlarged and cut to what is written (PIL image of mode L)."""
     scan = Image.fromarray((_scans()[0][number] * (255 / 16)).astype(np.uint8))
-    large = scan.resize((scenes.MASTER, scenes.MASTER), Image.BICUBIC)
+    large = scan.resize((_scenes.MASTER, _scenes.MASTER), Image.BICUBIC)
     return large.crop(large.getbbox())
 
 
 @lru_cache(maxsize=50_000)
 def scan_mask(number: int, length: int, angle: int) -> np.ndarray:
     """The mask (h, w) uint8 of one scan, reduced to `length` pixels and turned."""
-    return scenes.turned_mask(large_scan(number), length, angle, "plain")
+    return _scenes.turned_mask(large_scan(number), length, angle, "plain")
 
 
 def content(index: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
     """Digits (n,) of a scene, the scans (n,) that show them, and the generator that goes on to draw
     them."""
-    random = scenes.scene_generator("digits", index)
+    random = _scenes.scene_generator("digits", index)
     digits = random.permutation(10)[: 1 + int(random.random() * 4)]
     options = [scans_of(int(digit), index < TRAIN) for digit in digits]
     return (
@@ -75,16 +75,16 @@ def picture(index: int) -> Image.Image:
     things = []
     for digit, scan in zip(digits, scans, strict=True):
         length, angle = LENGTHS[int(random.random() * 3)], ANGLES[int(random.random() * 5)]
-        things.append(scenes.Thing(int(digit), scan_mask(int(scan), length, angle)))
-    look = scenes.Look(
+        things.append(_scenes.Thing(int(digit), scan_mask(int(scan), length, angle)))
+    look = _scenes.Look(
         dark=random.random() < 0.5,
         contrast=0.5 + 0.3 * random.random(),
         saturation=random.random(),
-        texture=scenes.TEXTURES[int(random.random() * len(scenes.TEXTURES))],
+        texture=_scenes.TEXTURES[int(random.random() * len(_scenes.TEXTURES))],
         texture_strength=0.5 * random.random(),
         scribbles=int(random.random() * 5),
     )
-    pixels, _ = scenes.draw_scene(random, things, look, SIDE)
+    pixels, _ = _scenes.draw_scene(random, things, look, SIDE)
     return Image.fromarray(pixels.transpose(1, 2, 0))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.data import scenes
+from benchmark.data import _scenes
 from benchmark.task import Dataset
 
 EMBEDDED = True
@@ -134,7 +134,7 @@ def missing(root: Path) -> list[str]:
 def _long_tail() -> tuple[tuple[int, ...], ...]:
     """Classes of each long-tailed training scene: all positives, shuffled and dealt out in hands of
     one to three."""
-    random = scenes.scene_generator("long tail", 0)
+    random = _scenes.scene_generator("long tail", 0)
     deck = random.permutation(np.repeat(np.arange(len(TAIL_POSITIVES)), TAIL_POSITIVES))
     cuts = np.sort(random.permutation(np.arange(1, len(deck)))[: SHAPES["pictograms_lt"].train - 1])
     return tuple(tuple(dict.fromkeys(hand.tolist())) for hand in np.split(deck, cuts))
@@ -143,7 +143,7 @@ def _long_tail() -> tuple[tuple[int, ...], ...]:
 def content(name: str, index: int) -> tuple[np.ndarray, np.random.Generator]:
     """Labelled classes (n,) of a scene, as indices into the data set's classes, and the generator
     that draws it."""
-    shape, random = SHAPES[name], scenes.scene_generator(name, index)
+    shape, random = SHAPES[name], _scenes.scene_generator(name, index)
     if name == "pictograms_lt" and index < shape.train:
         return np.array(_long_tail()[index]), random
     return random.permutation(len(shape.classes))[: 1 + int(random.random() * shape.most)], random
@@ -168,8 +168,10 @@ def picture(name: str, index: int) -> Image.Image:
         character = forms[int(random.random() * len(forms))]
         length, angle = LENGTHS[int(random.random() * 4)], ANGLES[int(random.random() * 8)]
         form = "outlined" if random.random() < 0.8 else "plain"
-        things.append(scenes.Thing(number, scenes.glyph_mask(FACE, character, length, angle, form)))
-    look = scenes.Look(
+        things.append(
+            _scenes.Thing(number, _scenes.glyph_mask(FACE, character, length, angle, form))
+        )
+    look = _scenes.Look(
         dark=random.random() < 0.5,
         contrast=0.38 + 0.2 * random.random(),
         saturation=random.random(),
@@ -177,7 +179,7 @@ def picture(name: str, index: int) -> Image.Image:
         texture_strength=0.4 + 0.4 * random.random(),
         scribbles=6 + int(random.random() * 7),
     )
-    pixels, _ = scenes.draw_scene(random, things, look, SIDE)
+    pixels, _ = _scenes.draw_scene(random, things, look, SIDE)
     return Image.fromarray(pixels.transpose(1, 2, 0))
 
 

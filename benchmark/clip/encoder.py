@@ -1,0 +1,342 @@
+"""open_clip behind a small handle: global image features, image regions, text.
+
+`parse_encoder` reads NAME[/WEIGHTS][@SIZE][+crop][+imagenet], for example `pocket-RN`,
+`RN101/openai@448`, `ViT-B-16/laion2b_s34b_b88k+crop` or `RN50//path/to/checkpoint.pt@224`. Own
+architectures (open_clip's JSON configs) are taken from the folder in the environment variable
+LOWLABEL_MODEL_CONFIGS.
+"""
+
+import os
+import re
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from benchmark.clip import torchvision_shim  # noqa: F401  (must come before open_clip)
+
+# isort: split
+import open_clip
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+
+from benchmark.clip import weights
+from benchmark.clip.image_tower import dense_features, global_features, set_image_size, stride
+from benchmark.clip.preprocessing import STATISTICS, Transform, normalise
+from benchmark.spec import nearest
+
+POCKET = ("pocket-RN", "pocket-ViT")
+GRAMMAR = re.compile(
+    r"(?P<name>[^/@+]+)(/(?P<weights>.+?))?(@(?P<size>\d+))?(?P<flags>(\+crop|\+imagenet)*)"
+)
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """open_clip's configuration of an architecture. Raises `ValueError` with the nearest known
+    name."""
+    if name in POCKET:
+        import benchmark.clip.pocket  # noqa: F401  (registers its architectures with open_clip)
+    if "LOWLABEL_MODEL_CONFIGS" in os.environ:
+        open_clip.add_model_config(os.environ["LOWLABEL_MODEL_CONFIGS"])
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ValueError(
+            f"There is no encoder {name!r}. {nearest(name, [*POCKET, *open_clip.list_models()])}"
+        )
+    return config
+
+
+def parse_encoder(text: str) -> dict[str, Any]:
+    """A complete description of an encoder: name, weights, image_size, resize, statistics.
+
+    `weights` is a tag of open_clip, "shipped" for the pocket encoders, or "sha256:…" for a local
+    checkpoint, whose path is remembered on this machine, not in the description. Raises
+    `ValueError` that says what is allowed.
+    """
+    match = GRAMMAR.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"cannot read encoder {text!r}; write NAME/WEIGHTS@SIZE, optionally with +crop or "
+            f"+imagenet"
+        )
+    name, tag = match["name"], match["weights"]
+    visual = model_config(name)["vision_cfg"]
+    size = int(match["size"] or visual.get("image_size", 224))
+    step = stride(visual)
+    if size <= 0 or (step and size % step):
+        near = max(1, round(size / (step or 1))) * (step or 1)
+        raise ValueError(
+            f"the image size of {name} must be a multiple of {step}; the nearest is @{near}"
+        )
+    return {
+        "name": name,
+        "weights": _canonical_weights(name, tag),
+        "image_size": size,
+        "resize": "crop" if "+crop" in match["flags"] else "squash",
+        "statistics": "imagenet" if "+imagenet" in match["flags"] else "clip",
+    }
+
+
+def _canonical_weights(name: str, tag: str | None) -> str:
+    if name in POCKET:
+        if tag not in (None, "shipped"):
+            raise ValueError(f"{name} comes with its own weights; write {name}, without /{tag}")
+        return "shipped"
+    known = open_clip.list_pretrained_tags_by_model(name)
+    if tag is not None and "/" in tag:
+        path = Path(tag)
+        if not path.is_file():  # NAME//file.pt is also understood as a relative path
+            path = Path(tag.lstrip("/"))
+        if not path.is_file():
+            raise ValueError(
+                f"there is no file {tag}; give an existing checkpoint of {name}, or one of: "
+                f"{', '.join(known)}"
+            )
+        return f"sha256:{weights.remember(path)}"
+    if tag is not None and tag.startswith("sha256:"):
+        return tag
+    if tag is None or not get_pretrained_cfg(name, tag):
+        said = "needs weights" if tag is None else f"has no weights {tag!r}"
+        remedy = f"known: {', '.join(known)}" if known else "none are published"
+        raise ValueError(f"{name} {said}; {remedy}; or a local file: {name}//path/to/checkpoint.pt")
+    return next(
+        entry for entry in known if get_pretrained_cfg(name, entry) is get_pretrained_cfg(name, tag)
+    )
+
+
+def format_encoder(description: dict[str, Any]) -> str:
+    """The short text of a description; `parse_encoder` reads it back."""
+    weights_part = "" if description["weights"] == "shipped" else f"/{description['weights']}"
+    flags = "+crop" * (description["resize"] == "crop") + "+imagenet" * (
+        description["statistics"] == "imagenet"
+    )
+    return f"{description['name']}{weights_part}@{description['image_size']}{flags}"
+
+
+def weights_file(description: dict[str, Any]) -> Path:
+    """The file with the weights, downloaded by open_clip where needed. Raises `ValueError` when it
+    cannot be had."""
+    name, tag = description["name"], description["weights"]
+    if tag.startswith("sha256:"):
+        return weights.find(tag.removeprefix("sha256:"), name)
+    published = get_pretrained_cfg(name, tag)
+    address = published.get("url", "")
+    manual = Path("~/.cache/clip").expanduser() / Path(address).name
+    if address and manual.is_file():  # put there by hand, or by another program that uses CLIP
+        _check_published(manual, address)
+        return manual
+    try:
+        return Path(download_pretrained(published))
+    except (OSError, RuntimeError) as error:
+        origin = address or f"https://huggingface.co/{published.get('hf_hub', '').strip('/')}"
+        place = f"put it at {manual}" if address else f"name it as {name}//path/to/file"
+        raise ValueError(
+            f"the weights {tag!r} of {name} are not on this machine and could not be downloaded: "
+            f"fetch {origin} "
+            f"where there is a network and {place} ({type(error).__name__})"
+        ) from error
+
+
+def _check_published(path: Path, address: str) -> None:
+    """OpenAI's addresses hold the sha256 of the file, those of open_clip its beginning."""
+    found = weights.remember(path)
+    if "openaipublic" in address and address.split("/")[-2] != found:
+        raise ValueError(
+            f"{path} has sha256 {found}, expected {address.split('/')[-2]}: delete it and fetch "
+            f"{address}"
+        )
+    if "mlfoundations" in address and not found.startswith(Path(address).stem.split("-")[-1]):
+        raise ValueError(
+            f"{path} has sha256 {found}, which {address} contradicts: delete it and fetch that file"
+        )
+
+
+def load_model(description: dict[str, Any]) -> torch.nn.Module:
+    """The open_clip model in float32 on the CPU, evaluation mode, frozen, for the description's
+    image size."""
+    name, size = description["name"], description["image_size"]
+    if name in POCKET:
+        from benchmark.clip import pocket
+
+        model = pocket.create(name)
+    else:
+        path = weights_file(description)
+        if weights.is_torchscript(path):  # OpenAI's own files
+            model = open_clip.load_openai_model(str(path), precision="fp32", device="cpu")
+            _check_architecture(model, name, path)
+        else:
+            model = _load_state(description, path)
+    model = model.float().eval().requires_grad_(False)
+    if model.visual.image_size not in (size, (size, size)):
+        set_image_size(model.visual, size)
+    return model
+
+
+def _load_state(description: dict[str, Any], path: Path) -> torch.nn.Module:
+    name = description["name"]
+    published = get_pretrained_cfg(name, description["weights"])
+    try:
+        return open_clip.create_model(
+            name,
+            pretrained=str(path),
+            precision="fp32",
+            device="cpu",
+            force_quick_gelu=published.get("quick_gelu", False),
+            force_image_size=weights.image_size(path, stride(model_config(name)["vision_cfg"])),
+        )
+    except (RuntimeError, KeyError, zipfile.BadZipFile) as error:
+        said = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path} does not hold weights of {name} ({said}); name the architecture it has"
+        ) from error
+
+
+def _check_architecture(model: torch.nn.Module, name: str, path: Path) -> None:
+    config = model_config(name)
+    is_resnet = isinstance(config["vision_cfg"]["layers"], list)
+    layers = config["vision_cfg"]["layers"]
+    found = (
+        [len(getattr(model.visual, f"layer{i}")) for i in (1, 2, 3, 4)]
+        if hasattr(model.visual, "layer1")
+        else len(model.visual.transformer.resblocks)
+    )
+    if (
+        is_resnet != isinstance(found, list)
+        or found != layers
+        or model.visual.output_dim != config["embed_dim"]
+    ):
+        raise ValueError(
+            f"{path} holds another architecture than {name}: name the one it was made for"
+        )
+
+
+class Clip:
+    """A frozen CLIP model, loaded when its weights are first needed.
+
+    `module` is shared by everything in the process: a method that fine-tunes takes
+    `copy.deepcopy(clip.module)`. Features are float32 with unit norm, computed without gradients.
+    """
+
+    def __init__(self, description: dict[str, Any], device: str | torch.device = "cpu") -> None:
+        self.description = dict(description)
+        self.device = torch.device(device)
+        self.config = model_config(description["name"])
+        self.transform = Transform(description["image_size"], description["resize"])
+        self._text: dict[str, Tensor] = {}
+
+    @property
+    def width(self) -> int:
+        """D, the joint embedding width."""
+        return self.config["embed_dim"]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the regions; `regions` returns h·w + 1 of them. Raises `ValueError` for towers
+        without regions."""
+        step = stride(self.config["vision_cfg"])
+        if step is None:
+            raise ValueError(
+                f"{self.description['name']} has no region features; choose RN50 or ViT-B-16"
+            )
+        return (self.description["image_size"] // step,) * 2
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation per channel; "clip" means those the weights were trained
+        with."""
+        if self.description["statistics"] == "imagenet":
+            return STATISTICS["imagenet"]
+        published = get_pretrained_cfg(self.description["name"], self.description["weights"])
+        mean, std = STATISTICS["clip"]
+        return tuple(published.get("mean", mean)), tuple(published.get("std", std))
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Of the weights file; needs the file but does not load it."""
+        if self.description["name"] in POCKET:
+            from benchmark.clip import pocket
+
+            return pocket.weights_sha256(self.description["name"])
+        return weights.remember(weights_file(self.description))
+
+    @cached_property
+    def module(self) -> torch.nn.Module:
+        """The open_clip model. Loading leaves torch's random state as it is."""
+        with torch.random.fork_rng(devices=[]):
+            return load_model(self.description).to(self.device)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """open_clip's tokenizer: list of P strings -> (P, 77) int64."""
+        return open_clip.get_tokenizer(self.description["name"])
+
+    @property
+    def scale(self) -> float:
+        """exp(logit_scale), about 100 for CLIP."""
+        return float(self.module.logit_scale.exp())
+
+    def text(self, prompts: list[str]) -> Tensor:
+        """(P, D) text features, one per prompt; each distinct prompt is encoded once."""
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._text]
+        for start in range(0, len(missing), 128):
+            some = missing[start : start + 128]
+            features = F.normalize(
+                encode_text(self.module, self.tokenizer(some).to(self.device)), dim=-1
+            )
+            self._text.update(zip(some, features, strict=True))
+        return torch.stack([self._text[prompt] for prompt in prompts])
+
+    def prompts(self, classes: tuple[str, ...]) -> Any:
+        """The prompt encoder for learned contexts in front of these class names."""
+        from benchmark.clip.prompt_encoder import PromptEncoder
+
+        return PromptEncoder(self.module, self.tokenizer, tuple(classes))
+
+    def preprocess(
+        self, image: Image.Image, augment: str = "", rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """(3, S, S) float32, normalised."""
+        pixels = torch.from_numpy(np.array(self.transform(image.convert("RGB"), augment, rng)))
+        return normalise(pixels[None], *self.statistics)[0]
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 on the device: the last step of
+        `preprocess`."""
+        return normalise(pixels.to(self.device), *self.statistics)
+
+    @torch.no_grad()
+    def image(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, D)."""
+        return F.normalize(global_features(self.module.visual, pixels.to(self.device)), dim=-1)
+
+    @torch.no_grad()
+    def regions(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, h·w + 1, D), the mean token first."""
+        return F.normalize(dense_features(self.module.visual, pixels.to(self.device)), dim=-1)
+
+
+@torch.no_grad()
+def encode_text(model: torch.nn.Module, tokens: Tensor) -> Tensor:
+    """Raw text features (P, D) of tokens (P, 77).
+
+    Causal attention makes the padding behind the longest prompt irrelevant, so CLIP's own text
+    tower runs without it.
+    """
+    if not (
+        isinstance(model, open_clip.CLIP)
+        and model.attn_mask is not None
+        and model.text_pool_type == "argmax"
+    ):
+        return model.encode_text(tokens)
+    end = tokens.argmax(-1)
+    length = int(end.max()) + 1
+    x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    x = x[torch.arange(len(x)), end]
+    projection = model.text_projection
+    return projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection

@@ -1,0 +1,213 @@
+"""What every method plugin must do, as plain functions: `run_all.py check` and the shared tests
+call the same ones.
+
+The toy task is a few hundred pictogram scenes with half of the labels known, seen through a pocket
+encoder.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import data, metrics, registry
+from benchmark.clip.encoder import Clip, parse_encoder
+from benchmark.run.execute import seed_everything
+from benchmark.run.parts import make_world, predict
+from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, seed_for
+
+TRAIN, VAL, TEST = 240, 60, 200  # images
+# fields that are lowered, where a method has them, for checks that need no quality
+FAST = {"epochs": 2}
+
+
+@cache
+def _clip() -> Clip:
+    return Clip(parse_encoder("pocket-RN"))
+
+
+@cache
+def _features() -> Path:
+    """One bank folder for all checks of a process."""
+    return Path(tempfile.mkdtemp(prefix="lowlabel-check-"))
+
+
+def toy_task(hidden: str = "true", test: str = "true", unseen: int = 0) -> Task:
+    """Half of the labels known. `hidden` or `test` = "noise" replaces the hidden labels before
+    masking, or the test labels, by noise; the last `unseen` classes have no training label at
+    all."""
+    dataset = data.load("pictograms")
+    rng = np.random.default_rng(seed_for("check"))
+    rows = dataset.splits["train"][: TRAIN + VAL]
+    known = rng.random((len(rows), len(dataset.classes))) < 0.5
+    noise = rng.integers(0, 2, known.shape).astype(np.int8)
+    full = np.where(known, dataset.y[rows], noise) if hidden == "noise" else dataset.y[rows]
+    y = np.where(known, full, UNKNOWN).astype(np.int8)
+    test_rows = dataset.splits["test"][:TEST]
+    test_y = dataset.y[test_rows]
+    if test == "noise":
+        test_y = rng.integers(0, 2, test_y.shape).astype(np.int8)
+    seen = np.arange(len(dataset.classes)) < len(dataset.classes) - unseen
+    return Task(
+        dataset=dataset,
+        classes=dataset.classes,
+        train=Labels(rows[:TRAIN], y[:TRAIN]),
+        val=Labels(rows[TRAIN:], y[TRAIN:]),
+        test=Labels(test_rows, test_y),
+        seen=seen,
+        views={"all": View(np.ones(TEST, bool), np.ones(len(seen), bool))},
+    )
+
+
+def make_method(name: str, fast: bool = True) -> Any:
+    """The method with its pocket preset; `fast` lowers the number of epochs."""
+    presets = getattr(registry.load("methods", name), "PRESETS", {})
+    method = registry.make("methods", name, {}, "pocket" if "pocket" in presets else "")
+    fields = {field.name for field in dataclasses.fields(method)}
+    return dataclasses.replace(
+        method, **{key: value for key, value in FAST.items() if fast and key in fields}
+    )
+
+
+def fitted_scores(method: Any, task: Task, seed: int = 0) -> np.ndarray:
+    """Test scores (N_test, C) of the method after fitting it through the engine."""
+    world = make_world(task, _clip(), method, _features(), torch.device("cpu"), seed)
+    seed_everything(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        method.fit(
+            world.clip,
+            world.train,
+            world.val,
+            Run(seed=seed, device=torch.device("cpu"), folder=Path(folder)),
+        )
+    return predict(world, world.test, task.classes)
+
+
+# ---- the checks ----------------------------------------------------------------------------------
+
+
+def survives_description(name: str) -> None:
+    """Description → object → description gives the same description and the same run id."""
+    method = make_method(name)
+    description = registry.describe(name, method)
+    again = registry.describe(name, registry.rebuild("methods", description))
+    assert again == description, f"{description} became {again}"
+
+
+def same_seed_same_scores(name: str) -> None:
+    """Two fits with one seed give identical scores."""
+    first, second = (fitted_scores(make_method(name), toy_task(), seed=3) for _ in range(2))
+    assert np.array_equal(first, second), (
+        f"scores differ by up to {np.abs(first - second).max():.3g} for the same seed"
+    )
+
+
+def hidden_labels_have_no_influence(name: str) -> None:
+    """The true values of UNKNOWN cells and the test labels do not reach the method."""
+    plain = fitted_scores(make_method(name), toy_task())
+    noisy = fitted_scores(make_method(name), toy_task(hidden="noise", test="noise"))
+    assert np.array_equal(plain, noisy), "hidden labels or test labels change the scores"
+
+
+def known_labels_have_influence(name: str) -> None:
+    """A closed-vocabulary method can only know its classes from labels: swapped labels change its
+    scores."""
+    if make_method(name).open_vocabulary:
+        return
+    task = toy_task()
+    swapped = np.where(task.train.y == UNKNOWN, UNKNOWN, 1 - task.train.y).astype(np.int8)
+    other = dataclasses.replace(task, train=Labels(task.train.rows, swapped))
+    same = np.array_equal(
+        fitted_scores(make_method(name), task), fitted_scores(make_method(name), other)
+    )
+    assert not same, "the known labels have no influence on the scores"
+
+
+def beats_chance(name: str) -> None:
+    """mAP is at least five points above the prevalence of the classes."""
+    task = toy_task()
+    average_precision = metrics.average_precision(
+        task.test.y, fitted_scores(make_method(name, fast=False), task)
+    )
+    mean, chance = 100 * np.nanmean(average_precision), 100 * (task.test.y == PRESENT).mean()
+    assert mean > chance + 5, f"mAP {mean:.1f}, chance {chance:.1f}"
+
+
+def vocabulary_is_as_declared(name: str) -> None:
+    """Open: finite scores for classes without a training label. Closed: n/a with a reason in
+    zero-shot settings."""
+    method = make_method(name)
+    if method.open_vocabulary:
+        assert fitted_scores(method, toy_task(unseen=4)).shape == (TEST, len(toy_task().classes))
+    else:
+        reason = registry.make("settings", "zero_shot", {}).skip(method)
+        assert reason, (
+            "a closed-vocabulary method must be n/a, with a reason, in zero-shot settings"
+        )
+
+
+def images_are_scored_alone(name: str) -> None:
+    """An image's scores do not depend on the images that share its batch."""
+    method, task = make_method(name), toy_task()
+    world = make_world(task, _clip(), method, _features(), torch.device("cpu"), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        method.fit(
+            world.clip,
+            world.train,
+            world.val,
+            Run(seed=0, device=torch.device("cpu"), folder=Path(folder)),
+        )
+    (x, _), *_ = world.test.batches(8)
+    with torch.no_grad():
+        together = method.predict(world.clip, x, task.classes)
+        alone = torch.cat(
+            [method.predict(world.clip, x[i : i + 1], task.classes) for i in range(len(x))]
+        )
+    assert torch.allclose(together, alone, rtol=1e-3, atol=1e-3), (
+        "an image's scores depend on its batch"
+    )
+
+
+def images_without_known_labels_are_harmless(name: str) -> None:
+    """Rows and classes without any known label neither crash a method nor make its scores
+    infinite."""
+    task = toy_task()
+    y = task.train.y.copy()
+    y[::7] = UNKNOWN
+    y[:, 0] = UNKNOWN
+    y[:, 1] = np.where(y[:, 1] == PRESENT, ABSENT, y[:, 1])
+    fitted_scores(make_method(name), dataclasses.replace(task, train=Labels(task.train.rows, y)))
+
+
+CHECKS: tuple[Callable[[str], None], ...] = (
+    survives_description,
+    same_seed_same_scores,
+    hidden_labels_have_no_influence,
+    known_labels_have_influence,
+    vocabulary_is_as_declared,
+    images_are_scored_alone,
+    images_without_known_labels_are_harmless,
+    beats_chance,
+)
+
+
+def report(name_or_path: str) -> int:
+    """Prints one line a check; 0 when all passed, 1 otherwise."""
+    is_path = name_or_path.endswith(".py")
+    name = registry.register_file("methods", name_or_path) if is_path else name_or_path
+    registry.load("methods", name)
+    failures = 0
+    for check in CHECKS:
+        try:
+            check(name)
+            print(f"ok      {check.__name__}")
+        except Exception as error:  # a plugin may raise anything; every check is reported
+            failures += 1
+            print(f"FAILED  {check.__name__}: {type(error).__name__}: {error}")
+    print(f"{len(CHECKS) - failures} passed, {failures} failed")
+    return 1 if failures else 0

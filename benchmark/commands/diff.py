@@ -1,0 +1,116 @@
+"""`run_all.py diff A B`: why two numbers differ, in words: protocol, parameters, labels, code,
+versions."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.commands.one import find
+from benchmark.plan import label
+from benchmark.store import Record, Store
+
+
+def explain(out: Path, a: str, b: str) -> str:
+    """Several lines of text, most decisive difference first."""
+    store = Store(out)
+    first, second = find(store, a), find(store, b)
+    lines = [f"A {first['id']}  {label(first['spec'])}{_headline(first)}"]
+    lines += [f"B {second['id']}  {label(second['spec'])}{_headline(second)}"]
+    sections = {
+        "Protocol": _protocol(first["spec"]["setting"], second["spec"]["setting"]),
+        "Selection and seed": _selection(first["spec"], second["spec"]),
+        "Method": _plain(first["spec"]["method"], second["spec"]["method"]),
+        "Encoder": _plain(first["spec"]["encoder"], second["spec"]["encoder"]),
+        "Labels": _labels(first["task"], second["task"]),
+        "Code and versions": _code(first["provenance"], second["provenance"]),
+    }
+    for title, differences in sections.items():
+        if differences:
+            lines += [f"\n{title}:", *(f"  - {line}" for line in differences)]
+    if not any(sections.values()):
+        lines.append(
+            "\nNothing recorded differs; what is left is the non-determinism of the hardware."
+        )
+    return "\n".join(lines)
+
+
+def _headline(record: Record) -> str:
+    if record["status"] != "done":
+        return f"  {record['status']}"
+    view, values = next(iter(record["metrics"].items()))
+    return f"  mAP {values['mAP']:.2f} ({view})"
+
+
+def _changed(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    return [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
+
+
+def _plain(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    return [
+        f"{key}: {a.get(key, 'absent')!r} against {b.get(key, 'absent')!r}"
+        for key in _changed(a, b)
+    ]
+
+
+def _protocol(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    if a["name"] != b["name"]:
+        return [
+            f"Different settings: {a['name']} against {b['name']}; the numbers answer different "
+            f"questions."
+        ]
+    registry.load("settings", a["name"])
+    module = sys.modules[registry.load("settings", a["name"]).__module__]
+    sentences = getattr(module, "EXPLANATIONS", {})
+    return [
+        sentences.get(key, key + ": {a} against {b}").format(a=repr(a.get(key)), b=repr(b.get(key)))
+        for key in _changed(a, b)
+    ]
+
+
+def _selection(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    meaning = {
+        "last": "the last epoch",
+        "val": "the best epoch on validation",
+        "oracle": "the best epoch on TEST",
+    }
+    lines = []
+    if a["selection"] != b["selection"]:
+        lines.append(f"A reports {meaning[a['selection']]}, B {meaning[b['selection']]}.")
+        if "oracle" in (a["selection"], b["selection"]):
+            lines.append(
+                "An epoch chosen on test is an optimistic maximum; it is never ranked with the "
+                "others."
+            )
+    if a["seed"] != b["seed"]:
+        lines.append(
+            f"Seed {a['seed']} against {b['seed']}: other masks, validation images and "
+            f"initialisation."
+        )
+    return lines
+
+
+def _labels(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    if not a or not b:
+        return []
+    lines = []
+    if a["fingerprint"] != b["fingerprint"]:
+        lines.append(
+            f"Other test labels or images: {a['n_test']} against {b['n_test']} test images."
+        )
+    if a["labels"] != b["labels"]:
+        for key in ("known_rate", "n_train", "n_val"):
+            lines.append(f"{key}: {a[key]:.4g} against {b[key]:.4g}")
+        positives = sum(a["known_positives"]), sum(b["known_positives"])
+        lines.append(f"known positive labels: {positives[0]} against {positives[1]}")
+    return lines
+
+
+def _code(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    lines = []
+    if a.get("code_digest") != b.get("code_digest") and a.get("commit") != b.get("commit"):
+        lines.append(f"The code changed: commit {a['commit'][:10]} against {b['commit'][:10]}.")
+    if a.get("weights_sha256") != b.get("weights_sha256"):
+        lines.append("The encoder's weights file differs.")
+    lines += _plain(a.get("versions", {}), b.get("versions", {}))
+    return lines

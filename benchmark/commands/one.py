@@ -1,0 +1,74 @@
+"""`run_all.py one ID`: one run again, in this process, or one of its checkpoints evaluated
+again."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark import data, registry
+from benchmark.plan import label
+from benchmark.run.execute import execute, score
+from benchmark.run.parts import open_world, predict
+from benchmark.spec import nearest
+from benchmark.store import Record, Store
+
+
+def find(store: Store, prefix: str) -> Record:
+    """The record whose id starts with `prefix`. Raises `ValueError` when there is none or more than
+    one."""
+    matches = [record for record in store.records() if record["id"].startswith(prefix)]
+    if len(matches) != 1:
+        what = "no record" if not matches else f"{len(matches)} records"
+        raise ValueError(
+            f"There is {what} with id {prefix!r} in {store.out}; `run_all.py plan` lists the ids."
+        )
+    return matches[0]
+
+
+def run(out: Path, prefix: str, debug: bool = False, checkpoint: str = "") -> int:
+    """Repeats a run with its output on the terminal; with `checkpoint`, only scores its
+    checkpoints/NAME.pt."""
+    record = find(Store(out), prefix)
+    print(f"{record['id']}  {label(record['spec'])}")
+    for kind_and_name, path in record["provenance"].get("plugins", {}).items():
+        registry.register_file(kind_and_name.partition(":")[0], path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if checkpoint:
+        values = evaluate_checkpoint(record, out, checkpoint, torch.device(device))
+    else:
+        job = {
+            "id": record["id"],
+            "description": record["spec"],
+            "plugins": registry.plugin_files(),
+            "data": os.environ.get("LOWLABEL_DATA", str(data.root().resolve())),
+            "tensorboard": False,
+        }
+        record = execute(job, out, device, attempt=record["attempt"] + 1, debug=debug)
+        values = record["metrics"]
+    for view, metrics in values.items():
+        print(
+            f"{view}: "
+            + ", ".join(
+                f"{name} {value:.2f}" for name, value in metrics.items() if value is not None
+            )
+        )
+    return 0 if record["status"] == "done" else 1
+
+
+def evaluate_checkpoint(
+    record: Record, out: Path, checkpoint: str, device: torch.device
+) -> dict[str, Any]:
+    """{view: {metric: value}} of a stored state of a run, computed from the weights file alone."""
+    folder = Store(out).folder(record["id"]) / "checkpoints"
+    path = folder / f"{checkpoint}.pt"
+    if not path.is_file():
+        known = sorted(file.stem for file in folder.glob("*.pt"))
+        raise ValueError(f"There is no checkpoint {path}. {nearest(checkpoint, known)}")
+    world = open_world(record["spec"], out, device)
+    state = torch.load(path, map_location=device, weights_only=True)
+    world.method.load_state_dict(world.clip, world.train.classes, state)
+    scores = predict(world, world.test, world.task.classes)
+    values, _ = score(world.task, scores, predict(world, world.val, world.val.classes))
+    return values

@@ -1,0 +1,242 @@
+"""`run_all.py data`: what is on disk, what is missing and where it comes from; downloads that
+survive interruptions.
+
+Below the data folder, `.downloads` holds archives while they are needed (`*.part` while they
+arrive), `*.unpacking` folders while they are unpacked, and `*.json`, written last: what was put in
+place, with its checksum.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pooch
+from rich.console import Console
+
+from benchmark.data.download.archives import unpack
+from benchmark.data.download.sources import LICENCES, SOURCES, STEPS, Source
+from benchmark.data.download.transfer import DownloadError, ResumableDownloader
+
+__all__ = ["DownloadError", "Status", "download", "interrupted", "status", "table"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of one file: complete, by hand (in place, but not put there by this command),
+    partial, interrupted, missing; and what is known about its checksum."""
+
+    source: Source
+    state: str
+    checksum: str
+
+
+def _folder(root: Path) -> Path:
+    return root / ".downloads"
+
+
+def _temporary(root: Path, source: Source) -> Path:
+    return _folder(root) / f"{source.file}.unpacking"
+
+
+def _record(root: Path, source: Source) -> Path:
+    return _folder(root) / f"{source.file}.json"
+
+
+def interrupted(name: str, root: Path) -> list[str]:
+    """Folders below `root` that say that an extraction for this data set was cut short."""
+    folders = [_temporary(root, source) for source in SOURCES.get(name, ())]
+    return [f"{path.relative_to(root)} to be finished" for path in folders if path.exists()]
+
+
+def status(name: str, root: Path) -> list[Status]:
+    """One row per file of a data set."""
+    return [_status(source, root) for source in SOURCES.get(name, ())]
+
+
+def _status(source: Source, root: Path) -> Status:
+    official = source.checksum or "no official checksum known"
+    part = _folder(root) / f"{source.file}.part"
+    if _temporary(root, source).exists():
+        return Status(source, "unpacking was interrupted", official)
+    if (root / source.provides).exists():
+        record = _record(root, source)
+        if not record.exists():
+            return Status(source, "there, put by hand", "not checked")
+        verdict = "verified" if source.checksum else "recorded, none is official"
+        return Status(source, "there", f"{json.loads(record.read_text())['checksum']} {verdict}")
+    if part.exists():
+        return Status(
+            source, f"{100 * part.stat().st_size / source.size:.0f} % downloaded", official
+        )
+    return Status(source, "missing", official)
+
+
+# ---- download ------------------------------------------------------------------------------------
+
+
+def download(name: str, root: Path, base_url: str = "") -> None:
+    """Fetches and unpacks what is missing of a data set below `root`; what is there is left alone.
+
+    `base_url` replaces the folder part of every address (tests, mirrors). An interrupted call
+    continues where it stopped. Raises `DownloadError` that names file, expected and found when a
+    checksum is wrong."""
+    console = Console(stderr=True)
+    if not SOURCES[name]:
+        print(STEPS[name].format(root=root))
+        return
+    _folder(root).mkdir(parents=True, exist_ok=True)
+    for row in status(name, root):
+        if row.state.startswith("there"):
+            continue
+        with _alone(root, row.source):
+            # another process may have just finished it
+            if not _status(row.source, root).state.startswith("there"):
+                _fetch(row.source, root, base_url)
+        console.print(f"{row.source.file}: complete")
+
+
+def _fetch(source: Source, root: Path, base_url: str) -> None:
+    folder = _folder(root)
+    archive = folder / source.file
+    part = folder / f"{source.file}.part"
+    _require_space(source, root, part)
+    address = f"{base_url.rstrip('/')}/{source.file}" if base_url else source.address
+    try:
+        pooch.retrieve(
+            address,
+            source.checksum or None,
+            source.file,
+            folder,
+            downloader=ResumableDownloader(part),
+        )
+    except DownloadError:
+        raise
+    except ValueError as error:  # pooch: names the file, the expected and the found checksum
+        raise DownloadError(
+            f"{error} Address: {address}. Try again, or compare with the official page"
+        ) from error
+    checksum = source.checksum or f"sha256:{pooch.file_hash(str(archive), alg='sha256')}"
+    if source.archive:
+        unpack(archive, root / source.target, _temporary(root, source))
+    else:
+        (root / source.target).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(archive, folder / f"{source.file}.copy")
+        (folder / f"{source.file}.copy").replace(root / source.target / source.file)
+    record = _record(root, source)
+    content = {"address": address, "bytes": archive.stat().st_size, "checksum": checksum}
+    record.with_suffix(".tmp").write_text(json.dumps(content, indent=1) + "\n")
+    record.with_suffix(".tmp").replace(record)
+    archive.unlink()  # its content is in place; only its record stays
+
+
+def _require_space(source: Source, root: Path, part: Path) -> None:
+    archive = _folder(root) / source.file
+    there = (
+        archive.stat().st_size if archive.exists() else part.stat().st_size if part.exists() else 0
+    )
+    needed = max(source.size - there, 0) + (source.size if source.archive else 0)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise DownloadError(
+            f"{source.file} needs {_bytes(needed)} more under {root} (archive and its content), "
+            f"{_bytes(free)} are "
+            "free; make room or choose another folder with --data"
+        )
+
+
+@contextmanager
+def _alone(root: Path, source: Source) -> Iterator[None]:
+    """Holds the file's lock. Raises `DownloadError` when another process downloads the same
+    file."""
+    with (_folder(root) / f"{source.file}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DownloadError(
+                f"another process downloads {source.file} into {root}; wait for it"
+            ) from error
+        yield
+
+
+# ---- table ---------------------------------------------------------------------------------------
+
+
+def table(root: Path, name: str | None = None) -> str:
+    """Plain text for a newcomer: an overview, then every data set on disk (or the one asked for)
+    with its files."""
+    from benchmark import data
+
+    names = [name] if name else data.names()
+    width = max(map(len, names))
+    lines = [f"Data sets below {root} (another folder: --data DIR)", ""]
+    for each in names:
+        lines.append(
+            f"  {each:{width}}  {_state(each, root, data):29}  "
+            f"{data.module(each).__doc__.splitlines()[0]}"
+        )
+    for each in names:
+        if not data.embedded(each):
+            lines += ["", *_details(each, root, data.module(each), full=name is not None)]
+    if not name:
+        lines += [
+            "",
+            "Embedded data sets are rendered when needed: `python run_all.py` works without any "
+            "download.",
+        ]
+        lines += ["Full checksums and one data set alone: python run_all.py data NAME"]
+    return "\n".join(lines) + "\n"
+
+
+def _state(name: str, root: Path, data: ModuleType) -> str:
+    if data.embedded(name):
+        return "embedded"
+    if not data.available(name, root):
+        return "ready"
+    left = sum(row.source.size for row in status(name, root) if not row.state.startswith("there"))
+    return f"incomplete, {_bytes(left)} to fetch" if SOURCES[name] else "incomplete, by hand"
+
+
+def _details(name: str, root: Path, module: ModuleType, full: bool) -> list[str]:
+    rows = status(name, root)
+    lines = [f"{name}"]
+    for row in rows:
+        checksum = row.checksum if full else _shortened(row.checksum)
+        lines.append(
+            f"  {row.source.file:28} {_bytes(row.source.size):>8}  {row.state}; checksum {checksum}"
+        )
+        lines.append(f"  {'':28} {'':>8}  {row.source.address}")
+    for vouched in dict.fromkeys(row.source.vouched for row in rows if row.source.checksum):
+        lines.append(f"  checksums  {vouched}")
+    lines += _wrapped("licence", LICENCES[name])
+    wanted = [*interrupted(name, root), *module.missing(root)]
+    if wanted:
+        lines += _wrapped("missing", ", ".join(wanted))
+    if wanted and rows:
+        lines.append(f"  get it     python run_all.py data {name} --download")
+    if name in STEPS and (wanted or full):
+        lines.append(textwrap.indent(STEPS[name].format(root=root), "  "))
+    return lines
+
+
+def _shortened(checksum: str) -> str:
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24,}", r"\1…", checksum)
+
+
+def _wrapped(title: str, text: str) -> list[str]:
+    return textwrap.wrap(text, 118, initial_indent=f"  {title:9}  ", subsequent_indent=" " * 13)
+
+
+def _bytes(size: float) -> str:
+    """1234567 -> "1.2 MB"."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,337 @@
+"""Image features: computed once for each encoder × data set, and the stream that serves them to
+methods.
+
+Methods never learn whether features come from the bank or from the frozen encoder at that moment:
+both go through `encode`, with the same augmented copies.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.clip.encoder import Clip, format_encoder
+from benchmark.clip.image_tower import dense_features, frozen_copy, global_features
+from benchmark.clip.preprocessing import augment_pixels
+from benchmark.features.chunked_array import CHUNK, ChunkedArray, replace
+from benchmark.features.reading import (
+    MAX_LISTED,
+    PLAIN,
+    broken_images,
+    loader_processes,
+    read,
+)
+from benchmark.task import Dataset, Stream, seed_for
+
+FORMAT = 1  # to be raised when the meaning of stored features changes
+DTYPES = {"global": np.float32, "regions": np.float16, "pixels": np.uint8}
+# bytes of features; LOWLABEL_BANK_LIMIT (GB) says otherwise. COCO at 448 pixels needs 25e9
+SIZE_LIMIT = 64e9
+# bytes of resized images kept for methods that train on pixels; above it they are decoded each time
+PIXEL_LIMIT = 8e9
+
+Progress = Callable[[int, int, float], None]  # images done, images to do, images per second
+
+
+def encode(clip: Clip, tower: nn.Module, kind: str, pixels: Tensor) -> Tensor:
+    """Features of (b, S, S, 3) uint8 pixels, as the bank stores them: unit norm; float16 for
+    regions."""
+    with torch.no_grad():
+        images = clip.normalise(pixels)
+        if kind == "global":
+            return F.normalize(global_features(tower, images), dim=-1)
+        return F.normalize(dense_features(tower, images), dim=-1).half()
+
+
+def augmentation_seeds(
+    dataset: Dataset, rows: np.ndarray, augment: str, copies: np.ndarray
+) -> np.ndarray:
+    """(b,) seeds of the given copies of the given images; copy 0 is the plain image."""
+    pairs = zip(rows.tolist(), copies.tolist(), strict=True)
+    seeds = [
+        seed_for("augment", augment, copy, dataset.names[row]) if copy else PLAIN
+        for row, copy in pairs
+    ]
+    return np.array(seeds, np.int64)
+
+
+class FeatureBank:
+    """Features of all images of a data set under one encoder: "global" (N, D) float32, "regions"
+    (N, R, D) float16, "pixels" (N, S, S, 3) uint8, resized but not normalised. Copy 0 is plain,
+    others are copies under `augment`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dataset: Dataset,
+        clip: Clip,
+        kind: str,
+        copy: int = 0,
+        augment: str = "",
+    ) -> None:
+        self.dataset, self.clip, self.kind = dataset, clip, kind
+        self.copy, self.augment = copy, augment if copy else ""
+        size = clip.description["image_size"]
+        if kind == "regions":
+            h, w = clip.grid
+            item = (h * w + 1, clip.width)
+        else:
+            item = {"global": (clip.width,), "pixels": (size, size, 3)}[kind]
+        self.shape, self.dtype = (len(dataset.names), *item), np.dtype(DTYPES[kind])
+        self.folder = Path(folder)
+
+    @cached_property
+    def parts(self) -> dict[str, Any]:
+        """What the key is made from; kept in `key.json` beside the features."""
+        description = self.clip.description
+        parts = {
+            "format": FORMAT,
+            "dataset": self.dataset.name,
+            "fingerprint": self.dataset.fingerprint(),
+            "kind": self.kind,
+            "shape": self.shape,
+            "dtype": self.dtype.name,
+            "image_size": description["image_size"],
+            "resize": description["resize"],
+            "copy": self.copy,
+            "augment": self.augment,
+        }
+        if self.kind != "pixels":
+            parts |= {"architecture": description["name"], "weights": self.clip.weights_sha256}
+            parts |= {"mean": self.clip.statistics[0], "std": self.clip.statistics[1]}
+        return parts
+
+    @cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits; the name of the folder."""
+        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def array(self) -> ChunkedArray:
+        copy = f", copy {self.copy} ({self.augment})" if self.copy else ""
+        label = (
+            f"{self.kind} features of {self.dataset.name}, "
+            f"{format_encoder(self.clip.description)}{copy}"
+        )
+        return ChunkedArray(self.folder / self.key, self.shape, self.dtype, label)
+
+    @property
+    def nbytes(self) -> int:
+        """Size when every image is computed."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def ensure(self, rows: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+        """Computes what is missing of `rows` (n,) and returns the memory map (N, …), valid there.
+
+        Raises `ValueError` that says what to do when images cannot be read, or the disk is full or
+        not writable.
+        """
+        chunks = np.unique(np.asarray(rows, np.int64) // CHUNK).tolist()
+        if not chunks:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        if self.array.missing(chunks):
+            with self.array.locked():
+                # another process may have computed them meanwhile
+                missing = self.array.missing(chunks)
+                if missing:
+                    self._compute(missing, progress or print_progress(self.array.label))
+        return self.array.map()
+
+    def _compute(self, chunks: list[int], progress: Progress) -> None:
+        """A broken image does not stop the others: all are named together, and whole chunks are
+        kept."""
+        total, done, started, broken = (
+            sum(len(self.array.rows(chunk)) for chunk in chunks),
+            0,
+            time.monotonic(),
+            [],
+        )
+        with self.array.writer(chunks) as store:
+            replace(self.array.folder / "key.json", json.dumps(self.parts, indent=1).encode())
+            for chunk, values, messages in self._features(chunks):
+                broken += messages
+                if len(broken) >= MAX_LISTED:
+                    break
+                if not messages:
+                    store(chunk, values)
+                done += len(self.array.rows(chunk))
+                progress(done, total, done / (time.monotonic() - started))
+        if broken:
+            raise broken_images(broken)
+
+    def _features(self, chunks: list[int]) -> Iterator[tuple[int, np.ndarray, list[str]]]:
+        """Chunk, its values (c, …), what is broken in it. Batches never cross chunks: values depend
+        on nothing else."""
+        size = 32 if self.clip.device.type == "cpu" else CHUNK
+        tower = None if self.kind == "pixels" else frozen_copy(self.clip.module.visual)
+        splits = [
+            np.array_split(rows, -(-len(rows) // size)) for rows in map(self.array.rows, chunks)
+        ]
+        batches = [rows for split in splits for rows in split]
+        seeds = [
+            augmentation_seeds(self.dataset, rows, self.augment, np.full(len(rows), self.copy))
+            for rows in batches
+        ]
+        workers = loader_processes(self.dataset, np.concatenate(batches))
+        images = read(self.dataset, batches, self.clip.transform, self.augment, seeds, workers)
+        for chunk, split in zip(chunks, splits, strict=True):
+            values, broken = [], []
+            for _ in split:
+                pixels, messages = next(images)
+                broken += messages
+                if pixels is not None and not broken:
+                    values.append(
+                        pixels
+                        if tower is None
+                        else encode(self.clip, tower, self.kind, pixels).cpu()
+                    )
+            yield chunk, (np.empty(0) if broken else torch.cat(values).numpy()), broken
+
+
+def stream(
+    dataset: Dataset,
+    clip: Clip,
+    kind: str,
+    rows: np.ndarray,
+    folder: Path,
+    views: int = 1,
+    augment: str = "",
+    size_limit: float | None = None,
+    progress: Progress | None = None,
+) -> Stream:
+    """The stream of a `Part`: positions into `rows` (n,) -> float32 batches of `kind` on the
+    encoder's device.
+
+    Frozen features come from the bank (computed here, now) unless all `views` copies together would
+    be larger than `size_limit`; then the encoder runs for each batch. A batch asked for with an
+    augmentation draws one of the copies for each image, copy 0 being the plain one. Pixels are
+    augmented as they are served, with fresh random numbers.
+    """
+    rows = np.asarray(rows, np.int64)
+    if kind == "pixels":
+        return _pixel_stream(
+            dataset, clip, rows, folder, PIXEL_LIMIT if size_limit is None else size_limit, progress
+        )
+    if size_limit is None:
+        size_limit = float(os.environ.get("LOWLABEL_BANK_LIMIT", SIZE_LIMIT / 1e9)) * 1e9
+    views = views if augment else 1
+    banks = [FeatureBank(folder, dataset, clip, kind, copy, augment) for copy in range(views)]
+    stored = None
+    if sum(bank.nbytes for bank in banks) <= size_limit:
+        stored = [bank.ensure(rows, progress) for bank in banks]
+
+    def serve(
+        chunks: Iterable[np.ndarray], name: str, rng: np.random.Generator
+    ) -> Iterator[Tensor]:
+        assert name in ("", augment) or views == 1, (
+            f"copies were made with {augment!r}, not {name!r}"
+        )
+        wanted = [rows[positions] for positions in chunks]
+        many = views > 1 and name != ""
+        copies = [
+            rng.integers(views, size=len(some)) if many else np.zeros(len(some), np.int64)
+            for some in wanted
+        ]
+        if stored is None:
+            yield from _forward(dataset, clip, kind, wanted, augment, copies)
+            return
+        for some, copy in zip(wanted, copies, strict=True):
+            values = np.empty((len(some), *banks[0].shape[1:]), banks[0].dtype)
+            for number in np.unique(copy):
+                values[copy == number] = stored[number][some[copy == number]]
+            yield torch.from_numpy(values).to(clip.device).float()
+
+    return serve
+
+
+def _forward(
+    dataset: Dataset,
+    clip: Clip,
+    kind: str,
+    batches: list[np.ndarray],
+    augment: str,
+    copies: list[np.ndarray],
+) -> Iterator[Tensor]:
+    """What the bank would hold, computed now."""
+    tower = frozen_copy(clip.module.visual)
+    seeds = [
+        augmentation_seeds(dataset, some, augment, copy)
+        for some, copy in zip(batches, copies, strict=True)
+    ]
+    for pixels in _read_all(dataset, batches, clip, augment, seeds):
+        yield encode(clip, tower, kind, pixels).float()
+
+
+def _read_all(
+    dataset: Dataset, batches: list[np.ndarray], clip: Clip, augment: str, seeds: list[np.ndarray]
+) -> Iterator[Tensor]:
+    workers = loader_processes(dataset, np.concatenate([np.empty(0, np.int64), *batches]))
+    for pixels, broken in read(dataset, batches, clip.transform, augment, seeds, workers):
+        if pixels is None:
+            raise broken_images(broken)
+        yield pixels
+
+
+def _pixel_stream(
+    dataset: Dataset,
+    clip: Clip,
+    rows: np.ndarray,
+    folder: Path,
+    size_limit: float,
+    progress: Progress | None,
+) -> Stream:
+    bank = FeatureBank(folder, dataset, clip, "pixels")
+    stored = bank.ensure(rows, progress) if bank.nbytes <= size_limit else None
+
+    def serve(
+        chunks: Iterable[np.ndarray], name: str, rng: np.random.Generator
+    ) -> Iterator[Tensor]:
+        wanted = [rows[positions] for positions in chunks]
+        plain = [np.full(len(some), PLAIN) for some in wanted]
+        seeds = [rng.integers(2**62, size=len(some)) for some in wanted] if name else plain
+        if stored is None:
+            yield from map(clip.normalise, _read_all(dataset, wanted, clip, name, seeds))
+            return
+        for some, numbers in zip(wanted, seeds, strict=True):
+            pixels = stored[some]
+            if name:
+                pairs = zip(pixels, numbers, strict=True)
+                pixels = np.stack(
+                    [
+                        augment_pixels(image, name, np.random.default_rng(seed))
+                        for image, seed in pairs
+                    ]
+                )
+            yield clip.normalise(torch.from_numpy(pixels))
+
+    return serve
+
+
+def print_progress(label: str, every: float = 10) -> Progress:
+    """A line on standard error every ten seconds: how far, how fast, how long still."""
+    last = time.monotonic()
+
+    def show(done: int, total: int, rate: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            left = (total - done) / rate
+            to_go = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+            print(
+                f"{label}: {done:,}/{total:,} images, {rate:.1f}/s, {to_go} to go",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return show

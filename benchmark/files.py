@@ -1,0 +1,36 @@
+"""What store, sweep, banks and downloads do to files: atomic writes and locks that die with their
+holder."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+
+def lock(file: IO[bytes]) -> bool:
+    """Takes the exclusive `flock` of an open file, without waiting; False when another holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Readers see the old file or the new one, also after a power cut; a failed write leaves
+    nothing behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # the new name itself
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""One run, from description to record: build the task, serve masked parts, fit, predict, score,
+write.
+
+Everything that could leak or half-write lives here, so that no plugin can: unseen columns and
+hidden labels are dropped before a method sees them, test labels never leave this module, scores and
+record are written by the store.
+"""
+
+import json
+import os
+import pdb
+import random
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import metrics, registry
+from benchmark.run import cost, provenance
+from benchmark.run.parts import World, open_world, predict
+from benchmark.run.selection import Selection
+from benchmark.run.task_record import EXAMPLES, describe_task
+from benchmark.store import Record, Store, empty_record
+from benchmark.task import Run, Task, seed_for
+
+
+def execute(
+    job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 1, debug: bool = False
+) -> Record:
+    """Runs a job (see `benchmark.plan.Row.job`) and writes its record: `done`, or `failed` when
+    anything raised.
+
+    With `debug` the debugger opens where the exception was raised.
+    """
+    store = Store(out)
+    folder = store.folder(job["id"])
+    folder.mkdir(parents=True, exist_ok=True)
+    record, scores = empty_record(job["id"], job["description"], "failed", attempt), None
+    record["provenance"] = {
+        **provenance.of_this_process(),
+        "plugins": job["plugins"],
+        "start": provenance.now(),
+    }
+    meter = None
+    try:
+        meter = cost.Meter(device)
+        os.environ["LOWLABEL_DATA"] = job["data"]
+        for kind_and_name, path in job["plugins"].items():
+            registry.register_file(kind_and_name.partition(":")[0], path)
+        scores = _run(job, record, store, torch.device(device), meter)
+        record["status"] = "done"
+    except Exception as error:
+        text = traceback.format_exc()
+        sys.stderr.write(text)
+        record["status"] = "failed"
+        record["error"] = {"type": type(error).__name__, "message": str(error), "log": text[-2000:]}
+        if debug:
+            pdb.post_mortem(error.__traceback__)
+    finally:
+        shutil.rmtree(folder / "scratch", ignore_errors=True)
+    if meter is not None:
+        record["cost"] = meter.cost(record["cost"].get("trainable_parameters", 0))
+    record["provenance"]["end"] = provenance.now()
+    store.write(record, scores)
+    return record
+
+
+def _run(
+    job: dict[str, Any], record: Record, store: Store, device: torch.device, meter: cost.Meter
+) -> np.ndarray:
+    """The steps of a run; fills the record and returns test scores (N_test, C) float32."""
+    spec = job["description"]
+    names = (spec["method"]["name"], spec["setting"]["name"], spec["setting"]["dataset"])
+    record["provenance"]["code_digest"] = provenance.code_digest(*names)
+
+    # ---- task, encoder, features -----------------------------------------------------------------
+    with meter.phase("feature"):
+        world = open_world(spec, store.out, device)
+    task, method = world.task, world.method
+    record["task"] = describe_task(task, store)
+
+    # ---- fit -------------------------------------------------------------------------------------
+    run = Run(seed=seed_for("fit", job["id"]), device=device, folder=store.folder(job["id"]))
+    seed_everything(run.seed)
+    selection = Selection(spec["selection"], world, run)
+    run.evaluate, run.keep = selection.evaluate, selection.keep
+    if job.get("tensorboard"):
+        run.tensorboard = _tensorboard(run.folder, spec)
+    with meter.phase("fit"):
+        method.fit(world.clip, world.train, world.val, run)
+    selection.restore()
+    if run.tensorboard is not None:
+        run.tensorboard.close()
+    record["chosen"], record["trials"] = {**run.chosen, **selection.chosen}, run.trials
+    record["cost"]["trainable_parameters"] = _trainable_parameters(method)
+
+    # ---- predict and score -----------------------------------------------------------------------
+    with meter.phase("predict"):
+        scores = predict(world, world.test, task.classes)
+        val_scores = predict(world, world.val, world.val.classes)
+    record["provenance"]["weights_sha256"] = world.clip.weights_sha256
+    record["metrics"], record["per_class"] = score(task, scores, val_scores)
+    if hasattr(method, "image_features") and task.groups:  # a second pass over the test images
+        _add_centroid_distances(record["metrics"], world)
+    _write_examples(world, store.folder(job["id"]))
+    return scores
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds every generator that a plugin might touch."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+# ---- scoring -------------------------------------------------------------------------------------
+
+
+def score(
+    task: Task, scores: np.ndarray, val_scores: np.ndarray
+) -> tuple[dict[str, dict], dict[str, list]]:
+    """{view: {metric: value}} and {"AP": per class}, from test scores (N_test, C) and val scores
+    (N_val, C_seen)."""
+    val_y = task.val.y[:, task.seen]
+    calibration = metrics.calibrate(val_y, val_scores)
+    scale, bias = calibration
+    threshold = metrics.tune_threshold(
+        val_y, 1 / (1 + np.exp(-(scale * val_scores.astype(np.float64) + bias)))
+    )
+    values = {
+        name: metrics.evaluate(
+            task.test.y, scores, view, calibration=calibration, threshold=threshold
+        )
+        for name, view in task.views.items()
+    }
+    harmonic = metrics.harmonic_mean_of_groups(task.test.y, scores, task.groups)
+    if harmonic is not None:
+        values[next(iter(values))]["mAP_harmonic"] = harmonic
+    per_class = 100 * metrics.average_precision(task.test.y, scores)
+    return values, {"AP": [None if np.isnan(value) else float(value) for value in per_class]}
+
+
+@torch.no_grad()
+def _add_centroid_distances(values: dict[str, dict], world: World) -> None:
+    """PD and ND of a fine-tuned image tower in every view (LM-CLIP, `test.py`), from the test
+    images' features."""
+    features = [
+        world.method.image_features(world.clip, x).float().cpu().numpy()
+        for x, _ in world.test.batches(100)
+    ]
+    for name, view in world.task.views.items():
+        distances = metrics.centroid_distances(
+            np.concatenate(features), world.task.test.y, view.rows, view.columns
+        )
+        values[name].update(distances)
+
+
+@torch.no_grad()
+def _write_examples(world: World, folder: Path) -> None:
+    """Region weights of the first test images, for the report's heat maps, where a method can say
+    them."""
+    if not hasattr(world.method, "region_weights") or not len(world.test):
+        return
+    x, _ = next(world.test.batches(EXAMPLES))
+    weights = world.method.region_weights(world.clip, x, world.task.classes)
+    np.savez_compressed(
+        folder / "examples.npz",
+        region_weights=weights.cpu().numpy().astype(np.float16),
+        grid=np.array(world.clip.grid),
+    )
+
+
+def _trainable_parameters(method: Any) -> int:
+    """What the method says after its fit, else the size of its state."""
+    state = method.state_dict() if hasattr(method, "state_dict") else {}
+    return int(
+        getattr(method, "trainable_parameters", sum(value.numel() for value in state.values()))
+    )
+
+
+def _tensorboard(folder: Path, spec: dict[str, Any]) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError('--tensorboard needs the extra: pip install -e ".[tensorboard]"') from None
+    writer = SummaryWriter(str(folder / "tensorboard"))
+    writer.add_text("config", json.dumps(spec, indent=1))
+    return writer

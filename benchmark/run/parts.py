@@ -1,0 +1,95 @@
+"""What one run works with: task, encoder, method, and the three parts as the method may see
+them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import registry
+from benchmark.clip.encoder import Clip
+from benchmark.features import bank
+from benchmark.task import UNKNOWN, Labels, Part, Task, seed_for
+
+TEST_BATCH = 100  # images a prediction step; no method may depend on it
+
+
+@dataclass
+class World:
+    """Test labels stay in `task`, which no method is handed; the `y` of `test` is UNKNOWN
+    throughout."""
+
+    task: Task
+    clip: Clip
+    method: Any
+    train: Part
+    val: Part
+    test: Part
+
+
+def open_world(spec: dict[str, Any], out: Path, device: torch.device) -> World:
+    """Task, encoder, method and parts of a description."""
+    method = registry.rebuild("methods", spec["method"])
+    task = registry.rebuild("settings", spec["setting"]).build(spec["seed"])
+    clip = Clip(spec["encoder"], str(device))
+    return make_world(task, clip, method, out, device, seed_for("batches", registry.run_id(spec)))
+
+
+def make_world(
+    task: Task, clip: Clip, method: Any, out: Path, device: torch.device, seed: int
+) -> World:
+    """Drops the columns of unseen classes and attaches features or pixels; `seed` drives shuffling
+    and augmentation."""
+    seen = tuple(name for name, is_seen in zip(task.classes, task.seen, strict=True) if is_seen)
+    captions = task.dataset.captions
+
+    def part(labels: Labels, classes: tuple[str, ...], y: np.ndarray, views: int) -> Part:
+        augment = getattr(method, "augment", "")
+        stream = bank.stream(
+            task.dataset, clip, method.needs, labels.rows, out / "features", views, augment
+        )
+        rng = np.random.default_rng(seed)
+        served = Part(classes, y, stream, rng, device)
+        if captions is not None:
+            served.captions = tuple(captions[row] for row in labels.rows)
+        if method.needs == "global":
+            served.x = torch.cat(
+                [torch.empty(0, clip.width, device=device), *stream(_chunks(len(y)), "", rng)]
+            )
+        return served
+
+    return World(
+        task,
+        clip,
+        method,
+        train=part(task.train, seen, task.train.y[:, task.seen], getattr(method, "views", 1)),
+        val=part(task.val, seen, task.val.y[:, task.seen], 1),
+        test=part(task.test, task.classes, np.full_like(task.test.y, UNKNOWN), 1),
+    )
+
+
+def _chunks(n: int) -> list[np.ndarray]:
+    return np.array_split(np.arange(n), -(-n // TEST_BATCH)) if n else []
+
+
+@torch.no_grad()
+def predict(world: World, part: Part, classes: tuple[str, ...]) -> np.ndarray:
+    """Scores (len(part), len(classes)) float32. Raises `ValueError` for a wrong shape or a
+    non-number."""
+    scores = np.empty((len(part), len(classes)), np.float32)
+    start = 0
+    for x, _ in part.batches(TEST_BATCH):
+        logits = world.method.predict(world.clip, x, classes)
+        if tuple(logits.shape) != (len(x), len(classes)):
+            raise ValueError(
+                f"predict returned shape {tuple(logits.shape)}, wanted {(len(x), len(classes))}."
+            )
+        scores[start : start + len(x)] = logits.float().cpu().numpy()
+        start += len(x)
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f"predict returned {np.count_nonzero(~np.isfinite(scores))} values that are not finite."
+        )
+    return scores

@@ -1,0 +1,58 @@
+"""Where a number came from: commit, versions, host, command, time."""
+
+import functools
+import importlib.metadata
+import platform
+import socket
+import subprocess
+import sys
+from datetime import datetime, timezone
+from typing import Any
+
+from benchmark.registry import ROOT
+from benchmark.staleness import code_digest
+
+__all__ = ["code_digest", "now", "of_this_process"]
+PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow")
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@functools.cache
+def _git() -> dict[str, Any]:
+    """Commit of the checkout and whether it had uncommitted changes; empty outside a checkout or
+    without git."""
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "", "dirty": False}
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def of_this_process() -> dict[str, Any]:
+    """Everything that is known before a run starts."""
+    return {
+        **_git(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in PACKAGES},
+        },
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "argv": sys.argv,
+    }

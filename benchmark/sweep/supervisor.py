@@ -1,0 +1,259 @@
+"""A supervisor: leases a slot, drives a child process through the runs, sees to it that every run
+ends in a record.
+
+It imports no torch and does no work of its own, so nothing that a run does can take it down. There
+is no queue: each supervisor walks the same list of jobs and claims what is neither finished nor
+claimed. That holds across processes, machines and invocations, and what a dead one leaves behind is
+picked up by the next that walks past.
+"""
+
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+from benchmark.store import Store, empty_record
+from benchmark.sweep.manifest import Job, Sweep
+from benchmark.sweep.slots import Slot, lease, machine_slots
+
+TICK = 0.1  # seconds between two looks at the child and at the order to stop
+# seconds a child may need for its imports before a time limit applies: file systems can be slow
+STARTUP = 600
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def supervise(folder: str) -> None:
+    """Works on the sweep in this folder until all of its runs are finished or it is stopped."""
+    try:
+        sweep = Sweep.load(Path(folder))
+    except FileNotFoundError:
+        if not Path(folder).parent.is_dir():
+            raise FileNotFoundError(
+                f"{socket.gethostname()} sees no {folder}: --out must be shared by all workers"
+            ) from None
+        return  # stopped before we began
+    # joblib runs a single task in the main process
+    if sweep.backend == "loky" and os.getpid() != sweep.main:
+        # Ctrl-C reaches the whole terminal; the main process decides
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_end_with_main, args=(sweep.main,), daemon=True).start()
+    candidates = machine_slots(sweep.slots, sweep.per_gpu)
+    todo = sweep.jobs
+    # never a second time by us, even if no record could be written (disk full)
+    tried: set[str] = set()
+    while not sweep.stopped():
+        todo = [job for job in todo if job["id"] not in tried and not sweep.finished(job["id"])]
+        if not todo:
+            return
+        before = len(tried)
+        with lease(candidates) as leased:
+            if leased is not None:
+                _serve(sweep, todo, tried, *leased)
+        # no free slot, or others hold all that is left: they may die, so look again
+        if len(tried) == before:
+            time.sleep(3 * TICK)
+
+
+def _end_with_main(main: int) -> None:
+    while os.getppid() == main:
+        time.sleep(TICK)
+    os._exit(1)  # closes the socket to the child, whose guard then ends its group
+
+
+def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: Slot, lease: IO[bytes]) -> None:
+    """Walks once over the jobs with one lease."""
+    store = Store(sweep.out)
+    worker = Worker(sweep, slot, lease)
+    try:
+        for job in todo:
+            if sweep.stopped():
+                return
+            if sweep.finished(job["id"]):
+                continue
+            with store.claim(job["id"]) as claim:
+                if claim is not None and not sweep.finished(job["id"]):
+                    tried.add(job["id"])
+                    _complete(sweep, worker, job, claim)
+    finally:
+        worker.close()
+
+
+def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> None:
+    """One run with its second chance; leaves a record, unless the sweep was stopped or the disk is
+    full."""
+    store, start = Store(sweep.out), time.time()
+    error: dict[str, Any] = {}
+    status = "failed"
+    for attempt in (1, 2):
+        sweep.tell(slot=worker.slot.name, id=job["id"], status="started", attempt=attempt)
+        status, error = worker.run(job, claim, attempt)
+        if status == "stopped":
+            return
+        if status != "crashed" or sweep.finished(job["id"]):
+            break
+    seconds = time.time() - start
+    if not sweep.finished(job["id"]):
+        record = empty_record(
+            job["id"], job["description"], "failed" if status == "ended" else status, attempt
+        )
+        record["error"] = error | {"log": _tail(store.folder(job["id"]) / "log.txt")}
+        moments = {
+            name: datetime.fromtimestamp(t, timezone.utc).isoformat()
+            for name, t in (("start", start), ("end", time.time()))
+        }
+        record["provenance"] = {"host": socket.gethostname(), **moments}
+        try:
+            store.write(record)
+        except OSError as problem:
+            message = f"its record could not be written, it stays todo: {problem}"
+            sweep.tell(
+                slot=worker.slot.name,
+                id=job["id"],
+                status="unwritten",
+                seconds=seconds,
+                message=message,
+            )
+            return
+    record = store.read(job["id"])
+    message = ": ".join(filter(None, [record["error"].get("type"), record["error"].get("message")]))
+    sweep.tell(
+        slot=worker.slot.name,
+        id=job["id"],
+        status=record["status"],
+        seconds=seconds,
+        message=message,
+    )
+
+
+def _tail(path: Path, characters: int = 2000) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(errors="replace")[-characters:]
+    return ""
+
+
+class Worker:
+    """The supervisor's side of a child: started when there is a run for it, replaced when it is not
+    to be trusted."""
+
+    def __init__(self, sweep: Sweep, slot: Slot, lease: IO[bytes]) -> None:
+        self.sweep, self.slot, self.lease = sweep, slot, lease
+        self.process: subprocess.Popen[bytes] | None = None
+        self.connection: socket.socket | None = None
+        self.received = b""
+
+    def run(self, job: Job, claim: IO[bytes], attempt: int) -> tuple[str, dict[str, Any]]:
+        """Has the child do one run. Returns ("ended", error), or how it did not end by itself:
+
+        "crashed" (by a signal), "failed" (exit without an answer), "timeout", "stopped" (the sweep
+        was).
+        """
+        log = Store(self.sweep.out).folder(job["id"]) / "log.txt"
+        # died after its last answer
+        if self.process is not None and self.process.poll() is not None:
+            self.close()
+        if self.process is None:
+            self._start(log, mode="wb" if attempt == 1 else "ab")
+        request = {
+            "job": job,
+            "out": str(self.sweep.out),
+            "device": self.slot.device,
+            "attempt": attempt,
+            "log": str(log),
+        }
+        data = json.dumps(request).encode() + b"\n"
+        with contextlib.suppress(ConnectionError):  # a child that is gone is noticed below
+            sent = socket.send_fds(self.connection, [data], [claim.fileno()])
+            self.connection.sendall(data[sent:])
+        limit = math.inf if self.sweep.timeout is None else self.sweep.timeout
+        deadline = time.monotonic() + max(limit, STARTUP)
+        while True:
+            answer = self._answer()
+            if answer is not None and answer["event"] == "started":
+                deadline = time.monotonic() + limit
+            elif answer is not None:
+                if answer["replace"]:
+                    self.close()
+                return "ended", answer["error"] or {
+                    "type": "NoRecord",
+                    "message": "the run ended without writing a record",
+                }
+            elif self.process.poll() is not None:
+                return self._death()
+            elif self.sweep.stopped():
+                self.close()
+                return "stopped", {}
+            elif time.monotonic() > deadline:
+                self.close()
+                return "timeout", {"type": "Timeout", "message": f"longer than {limit:g} s"}
+
+    def _start(self, log: Path, mode: str) -> None:
+        self.connection, theirs = socket.socketpair()
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with theirs, log.open(mode) as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "benchmark.sweep.child", self.sweep.executor],
+                stdin=theirs,
+                stdout=output,
+                stderr=output,
+                # its own process group, out of reach of the terminal's Ctrl-C
+                start_new_session=True,
+                # the slot stays taken as long as anybody works in it
+                pass_fds=[self.lease.fileno()],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    **self.slot.environment(),
+                    **self.sweep.environment,
+                },
+            )
+        self.received = b""
+
+    def _answer(self) -> dict[str, Any] | None:
+        """The child's next line, or None when there is none within a tick."""
+        if b"\n" not in self.received and select.select([self.connection], [], [], TICK)[0]:
+            data = b""
+            with contextlib.suppress(ConnectionError):
+                data = self.connection.recv(1 << 16)
+            self.received += data
+            if not data:  # end of file: it is exiting
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(TICK)
+        if b"\n" not in self.received:
+            return None
+        line, self.received = self.received.split(b"\n", 1)
+        return json.loads(line)
+
+    def _death(self) -> tuple[str, dict[str, Any]]:
+        code = self.process.returncode
+        self.close()
+        if code < 0:
+            name = signal.Signals(-code).name
+            return "crashed", {
+                "type": name,
+                "message": f"the process was ended by {name}",
+                "signal": name,
+            }
+        return "failed", {
+            "type": "Exit",
+            "message": f"the process exited with code {code}, without a record",
+            "exit_code": code,
+        }
+
+    def close(self) -> None:
+        """Ends the child and all that it started, before the lease can be given back."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.connection.close()
+            self.process = None

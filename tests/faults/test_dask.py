@@ -1,0 +1,98 @@
+"""The same sweep over Dask: a real scheduler and two workers in processes of their own, killed at
+bad moments."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmark.store import Store
+from tests.faults.test_faults import (  # noqa: F401
+    PATIENCE,
+    assert_nothing_is_left,
+    leases,
+    processes_of,
+    start,
+    wait_for,
+)
+from tests.fixtures.fake_executor import notes
+
+pytest.importorskip("distributed")
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+@pytest.fixture
+def cluster(tmp_path, leases):  # noqa: F811
+    """Starts a scheduler and two workers with the ordinary commands; returns (address, workers,
+    start again)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    processes: list[subprocess.Popen] = []
+    dask = [sys.executable, "-m", "dask"]
+
+    def start_scheduler() -> subprocess.Popen:
+        command = [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+        processes.append(subprocess.Popen(command, **QUIET))
+        return processes[-1]
+
+    def start_worker() -> subprocess.Popen:
+        command = [
+            *dask,
+            "worker",
+            address,
+            "--nthreads",
+            "1",
+            "--resources",
+            "GPU=1",
+            "--no-dashboard",
+            "--no-nanny",
+        ]
+        options = ["--local-directory", str(tmp_path / "dask"), "--death-timeout", str(PATIENCE)]
+        processes.append(subprocess.Popen([*command, *options], **QUIET))
+        return processes[-1]
+
+    yield address, start_scheduler, start_worker
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def running(out: Path) -> int:
+    return len(notes(out, "start")) if (out / "notes.txt").exists() else 0
+
+
+def test_a_worker_is_killed_and_later_the_scheduler(tmp_path, leases, cluster):  # noqa: F811
+    address, start_scheduler, start_worker = cluster
+    out, number = tmp_path / "out", 80
+    scheduler, workers = start_scheduler(), [start_worker(), start_worker()]
+    main = start(out, "dask", number, 0.1, address=address)
+    wait_for(
+        lambda: running(out) >= 8 and len({process for _, _, process in notes(out, "start")}) == 2
+    )
+    workers[0].kill()
+    at_the_kill = running(out)
+    wait_for(lambda: running(out) >= at_the_kill + 6)
+    assert main.poll() is None  # the other worker goes on, and so does the sweep
+    scheduler.kill()
+    scheduler.wait()
+    # reaches supervisors through the shared folder, not through Dask
+    main.send_signal(signal.SIGINT)
+    printed, _ = main.communicate(timeout=PATIENCE)
+    assert main.returncode == 1 and "to continue: do it again" in printed, printed
+    workers[1].wait(timeout=PATIENCE)  # a Dask worker ends with its scheduler
+    assert_nothing_is_left(leases)
+    before = len(Store(out).records())
+    assert 8 <= before < number
+
+    start_scheduler(), start_worker(), start_worker()
+    main = start(out, "dask", number, 0.1, address=address)  # the same command
+    printed, _ = main.communicate(timeout=PATIENCE)
+    assert main.returncode == 0, printed
+    assert len(Store(out).records()) == number and f"skipped={before}" in printed
+    assert max(Counter(id for _, id, _ in notes(out, "end")).values()) == 1

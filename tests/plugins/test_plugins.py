@@ -1,0 +1,42 @@
+"""The shared plugin tests: every check over every method, and over a fresh template."""
+
+import pytest
+
+from benchmark import registry
+from benchmark.commands import check, new
+
+METHODS = registry.names("methods")
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("one_check", check.CHECKS, ids=lambda function: function.__name__)
+def test_method(name, one_check):
+    one_check(name)
+
+
+def test_the_template_passes_as_it_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "_files", {})
+    path = tmp_path / "fresh_idea.py"
+    path.write_text(new.METHOD)
+    assert check.report(str(path)) == 0, capsys.readouterr().out
+
+
+def test_the_checks_can_fail(tmp_path, monkeypatch, capsys):
+    """A method that draws unseeded noise fails the checks on seeds, on batches and on labels."""
+    monkeypatch.setattr(registry, "_files", {})
+    path = tmp_path / "noisy_idea.py"
+    body = (
+        "return torch.from_numpy(__import__('numpy').random.default_rng().random((len(x), "
+        "len(classes))))"
+    )
+    source = new.METHOD[: new.METHOD.index("        text = clip.text")] + f"        {body}\n"
+    path.write_text(source)
+    assert check.report(str(path)) == 1
+    printed = capsys.readouterr().out
+    for name in (
+        "same_seed_same_scores",
+        "hidden_labels_have_no_influence",
+        "images_are_scored_alone",
+        "beats_chance",
+    ):
+        assert f"FAILED  {name}" in printed

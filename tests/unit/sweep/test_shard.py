@@ -1,0 +1,77 @@
+"""`--shard I/N` from the command line: disjoint, complete, two at once into one folder."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.store import Store
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = [
+    "--settings",
+    "partial(known=[.1, .5])",
+    "--datasets",
+    "pictograms",
+    "--methods",
+    "zero_shot_clip",
+]
+
+
+def run_all(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run_all.py"), *argv]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def ids(text: str) -> list[str]:
+    return re.findall(r"^([0-9a-f]{12})  ", text, re.M)
+
+
+def test_two_shards_of_a_plan_are_disjoint_and_make_up_the_whole(tmp_path):
+    parts = [
+        run_all("plan", *SMALL, "--out", str(tmp_path), "--shard", shard)
+        for shard in ("0/2", "1/2")
+    ]
+    whole = run_all("plan", *SMALL, "--out", str(tmp_path))
+    assert [part.returncode for part in parts] == [0, 0], parts[0].stderr + parts[1].stderr
+    first, second = (ids(part.stdout) for part in parts)
+    assert len(ids(whole.stdout)) == 6 and first and second
+    assert not set(first) & set(second) and {*first, *second} == set(ids(whole.stdout))
+
+
+def test_two_shards_into_one_folder_at_once_give_every_record_once(tmp_path):
+    leases, out = str(tmp_path / "leases"), tmp_path / "results"
+    command = [sys.executable, str(ROOT / "run_all.py"), *SMALL, "--out", str(out), "--slots", "2"]
+    environment = {**os.environ, "LOWLABEL_LEASES": leases}
+    shards = [
+        subprocess.Popen(
+            [*command, "--shard", f"{i}/2"], env=environment, stdout=-1, stderr=-1, text=True
+        )
+        for i in (0, 1)
+    ]
+    said = [process.communicate(timeout=300) for process in shards]
+    assert [process.returncode for process in shards] == [0, 0], said
+    done = sum(int(re.search(r"(\d+) runs to do", out)[1]) for out, _ in said)
+    records = Store(out).records()
+    assert done == len(records) == 6 and {record["status"] for record in records} == {"done"}
+    assert {record["attempt"] for record in records} == {1}
+
+
+@pytest.mark.parametrize("text", ["3", "x/2", "5/3", "0/0"])
+def test_a_shard_that_is_none_is_one_sentence(tmp_path, text):
+    answer = run_all("plan", *SMALL, "--out", str(tmp_path), "--shard", text)
+    assert (
+        answer.returncode == 2
+        and "is no shard" in answer.stderr
+        and "Traceback" not in answer.stderr
+    )

@@ -1,0 +1,89 @@
+"""Which room may import which: one table, and every import of the project is held against it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("benchmark", "methods", "settings", "reports", "run_all.py")
+
+# Room -> the rooms it may import, from the ground up: a room only names rooms above its own line.
+ARROWS = {
+    "files": "",
+    "spec": "",
+    "task": "spec",
+    "metrics": "task",
+    "store": "files spec",
+    "clip": "files spec task",
+    "data": "files spec task",
+    "features": "clip data files spec task",
+    "registry": "spec store task",
+    "methods": "clip metrics task",
+    "settings": "data task",
+    "staleness": "registry",
+    "run": "clip data features files metrics registry spec staleness store task",
+    "plan": "clip data registry spec staleness store",
+    "sweep": "files spec store",
+    "reports": "files metrics spec store",
+    "pretraining": "clip data metrics task",
+    "commands": "clip data files metrics plan registry reports run spec staleness store sweep task",
+    "run_all": "commands",
+}
+
+
+def files() -> list[Path]:
+    found = [ROOT / name for name in FOLDERS]
+    return [p for place in found for p in ([place] if place.is_file() else place.rglob("*.py"))]
+
+
+def imported(file: Path) -> set[str]:
+    """Dotted names that a file imports, also inside functions and under TYPE_CHECKING."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in {Path(f).stem for f in FOLDERS}}
+
+
+def room(name: str) -> str:
+    """The room of a dotted name or of a file's path: the first folder, below `benchmark`."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "benchmark" and len(parts) > 1 else parts[0]
+
+
+def test_imports_run_one_way_room_by_room():
+    wrong = []
+    for file in files():
+        own = room(str(file.relative_to(ROOT).with_suffix("")).replace("/", "."))
+        if own == "__init__":  # benchmark/__init__.py re-exports the contract
+            continue
+        wrong += [
+            f"{file.relative_to(ROOT)} imports {name}"
+            for name in sorted(imported(file))
+            if room(name) != own and room(name) not in ARROWS[own].split()
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_table_has_no_circle():
+    order = list(ARROWS)
+    for own, others in ARROWS.items():
+        assert all(order.index(other) < order.index(own) for other in others.split()), own
+
+
+def test_a_plugin_imports_no_other_plugin_but_helpers():
+    for kind in ("methods", "settings"):
+        for file in (ROOT / kind).glob("*.py"):
+            siblings = [n for n in imported(file) if n.startswith(f"{kind}.")]
+            assert all(n.split(".")[1].startswith("_") for n in siblings), f"{file}: {siblings}"
+
+
+def test_a_supervisor_imports_no_torch():
+    code = "import sys, benchmark.sweep.schedule; print({'torch', 'pandas'} & set(sys.modules))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.strip() == "set()"

@@ -1,0 +1,176 @@
+"""Plugins by name and path, texts to descriptions, run ids."""
+
+import importlib.metadata
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark import registry, staleness
+
+PLUGIN = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass
+class Method:
+    """Nothing."""
+    PRESETS: ClassVar[dict] = {"small": {"size": 3}}
+    needs: ClassVar[str] = "global"
+    open_vocabulary: ClassVar[bool] = True
+    size: int = 7
+    rate: float = 0.5
+    layers: tuple = (1, 2)
+    preset: str = ""
+'''
+
+
+@pytest.fixture
+def idea(tmp_path, monkeypatch) -> str:
+    monkeypatch.setattr(registry, "_files", {})
+    path = tmp_path / "idea.py"
+    path.write_text(PLUGIN)
+    yield registry.register_file("methods", path)
+    sys.modules.pop("lowlabel_plugin_methods_idea", None)
+
+
+def test_all_files_of_the_folders_are_plugins_with_the_fixed_class_name():
+    for kind, expected in {
+        "methods": {"zero_shot_clip", "linear_probe", "coop", "dualcoop", "lm_clip"},
+        "settings": {"partial", "zero_shot", "long_tail"},
+    }.items():
+        assert expected <= set(registry.names(kind))
+        assert not any(name.startswith("_") for name in registry.names(kind))
+        for name in registry.names(kind):
+            assert registry.load(kind, name).__name__ == registry.CLASS_NAMES[kind]
+
+
+def test_unknown_names_are_answered_with_the_nearest_and_the_known_ones(idea):
+    with pytest.raises(ValueError, match=r"Did you mean 'dualcoop'\?.*linear_probe"):
+        registry.load("methods", "dualcop")
+    with pytest.raises(ValueError, match=r"has no parameter 'sise'. Did you mean 'size'\?"):
+        registry.make("methods", idea, {"sise": 1})
+    with pytest.raises(ValueError, match=r"has no preset 'smal'. Did you mean 'small'\?"):
+        registry.make("methods", idea, {"preset": "smal"})
+    with pytest.raises(ValueError, match="should be int"):
+        registry.make("methods", idea, {"size": "many"})
+    with pytest.raises(ValueError, match="There is no plugin file"):
+        registry.register_file("methods", "no/such.py")
+
+
+def test_presets_fill_in_before_explicit_parameters(idea):
+    assert registry.make("methods", idea, {}).size == 7
+    assert registry.make("methods", idea, {"preset": "small"}).size == 3
+    assert registry.make("methods", idea, {"preset": "small", "size": 4}).size == 4
+    assert registry.make("methods", idea, {}, preset="small").preset == "small"
+
+
+@pytest.mark.parametrize(
+    "text, meaning",
+    [
+        ("coop", ("coop", {})),
+        ("coop(a=[1, 2], b='x')", ("coop", {"a": [1, 2], "b": "x"})),
+        ("coop( rate = .5 )", ("coop", {"rate": 0.5})),
+        ("my/idea.py(size=2)", ("my/idea.py", {"size": 2})),
+        ("tuned(method=coop(epochs=5))", ("tuned", {"method": "coop(epochs=5)"})),
+    ],
+)
+def test_parse(text, meaning):
+    assert registry.parse(text) == meaning
+
+
+@pytest.mark.parametrize(
+    "text", ["coop(", "coop(1)", "coop(**x)", "coop(a=1+b)", "coop(a=1) extra"]
+)
+def test_unreadable_texts_are_user_errors(text):
+    with pytest.raises(ValueError, match="Cannot read"):
+        registry.parse(text)
+
+
+def test_a_list_is_several_runs_and_a_tuple_is_a_value(idea):
+    expanded = registry.expand(
+        "methods", f"{idea}(size=[1, 2], layers=(3, 4))", {"rate": [0.1, 0.2], "size": [9]}
+    )
+    assert [values for _, values in expanded] == [
+        {"rate": rate, "size": size, "layers": (3, 4)} for rate in (0.1, 0.2) for size in (1, 2)
+    ]
+
+
+def test_description_round_trip_through_json(idea):
+    method = registry.make("methods", idea, {"size": 2, "rate": 1})
+    description = json.loads(json.dumps(registry.describe(idea, method)))
+    again = registry.rebuild("methods", description)
+    assert again == method
+    assert again.layers == (1, 2)
+    assert registry.describe(idea, again) == description
+    with pytest.raises(ValueError, match="no longer has the parameter 'gone'"):
+        registry.rebuild("methods", {**description, "gone": 1})
+
+
+DESCRIPTIONS = st.dictionaries(
+    st.text(min_size=1), st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
+
+
+@given(DESCRIPTIONS, st.randoms())
+def test_run_ids_do_not_depend_on_the_order_of_keys(description, random):
+    keys = list(description)
+    random.shuffle(keys)
+    run_id = registry.run_id(description)
+    assert registry.run_id({key: description[key] for key in keys}) == run_id
+    assert len(run_id) == 12 and int(run_id, 16) >= 0
+    assert (
+        registry.run_id({**description, "another": 1}) != run_id or description.get("another") == 1
+    )
+
+
+def test_code_digest_ignores_comments_and_docstrings_but_no_code(tmp_path, monkeypatch):
+    def digest_of(text: str) -> str:
+        return staleness.syntax_tree(text)
+
+    base = digest_of('"""Doc."""\ndef f(x):\n    """Doc."""\n    return x + 1\n')
+    assert digest_of('"""Other."""\n\n# comment\ndef f(x):\n    return x + 1\n') == base
+    assert digest_of('"""Doc."""\ndef f(x):\n    """Doc."""\n    return x + 2\n') != base
+
+
+def test_code_digest_covers_helpers_of_helpers(tmp_path):
+    (tmp_path / "plugin.py").write_text("from _a import f\n")
+    (tmp_path / "_a.py").write_text("import os, _b\n")
+    (tmp_path / "_b.py").write_text("x = 1\n")
+    (tmp_path / "_unused.py").write_text("x = 1\n")
+    closure = staleness.import_closure([tmp_path / "plugin.py"])
+    assert [file.name for file in closure] == ["_a.py", "_b.py", "plugin.py"]
+
+
+def test_an_outside_file_must_not_hide_a_built_in_one(tmp_path):
+    path = tmp_path / "coop.py"
+    path.write_text(PLUGIN)
+    with pytest.raises(ValueError, match="has the name of the built-in"):
+        registry.register_file("methods", path)
+
+
+def test_a_file_without_the_class_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_files", {})
+    path = tmp_path / "empty_idea.py"
+    path.write_text("x = 1\n")
+    registry.register_file("methods", path)
+    with pytest.raises(ValueError, match="has no dataclass called 'Method'"):
+        registry.load("methods", "empty_idea")
+    assert Path(registry.plugin_files()["methods:empty_idea"]) == path
+
+
+def test_an_installed_package_offers_plugins_by_entry_point(monkeypatch):
+    point = importlib.metadata.EntryPoint(
+        "packaged", "methods.zero_shot_clip:Method", "lowlabel.methods"
+    )
+    monkeypatch.setattr(
+        registry, "_entry_points", lambda kind: {"packaged": point} if kind == "methods" else {}
+    )
+    assert "packaged" in registry.names("methods") and "packaged" not in registry.names("settings")
+    assert (
+        registry.describe("packaged", registry.make("methods", "packaged", {}))["name"]
+        == "packaged"
+    )
