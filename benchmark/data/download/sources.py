@@ -171,7 +171,7 @@ LICENCES: dict[str, str] = {
 }
 
 STEPS: dict[str, str] = {
-    "nus_wide": """NUS-WIDE cannot be downloaded automatically (images come by e-mail). Step by step:
+    "nus_wide": """NUS-WIDE cannot be downloaded automatically (images come by mail). Step by step:
   1. Open https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/NUS-WIDE.html
   2. Download "Tags" (NUS_WID_Tags), "Groundtruth", "Image List" and "Concept List" from that page
      and unpack them.
