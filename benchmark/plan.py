@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import data, registry
-from benchmark.clip.encoder import parse_encoder
+from benchmark.clip.encoder_name import parse_encoder
 from benchmark.spec import nearest
 from benchmark.staleness import code_digest
 from benchmark.store import Record, Store

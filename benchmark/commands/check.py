@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from benchmark import data, metrics, registry
-from benchmark.clip.encoder import Clip, parse_encoder
+from benchmark.clip.encoder import Clip
+from benchmark.clip.encoder_name import parse_encoder
 from benchmark.run.execute import seed_everything
 from benchmark.run.parts import make_world, predict
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, seed_for

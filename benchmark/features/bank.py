@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.clip.encoder import Clip, format_encoder
+from benchmark.clip.encoder import Clip
+from benchmark.clip.encoder_name import format_encoder
 from benchmark.clip.image_tower import dense_features, frozen_copy, global_features
 from benchmark.clip.preprocessing import augment_pixels
 from benchmark.features.chunked_array import CHUNK, ChunkedArray, replace

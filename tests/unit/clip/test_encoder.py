@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from benchmark.clip import encoder, image_tower, weights
-from benchmark.clip.encoder import Clip, format_encoder, parse_encoder
+from benchmark.clip.encoder import Clip
+from benchmark.clip.encoder_name import format_encoder, parse_encoder
 from tests.fixtures.tiny_clip import TOWERS, write_models
 
 import open_clip  # isort: skip

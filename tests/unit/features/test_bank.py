@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from benchmark.clip import augmentation
-from benchmark.clip.encoder import Clip, parse_encoder
+from benchmark.clip.encoder import Clip
+from benchmark.clip.encoder_name import parse_encoder
 from benchmark.features import bank, chunked_array
 from benchmark.features.bank import FeatureBank, stream
 from benchmark.task import Dataset, Part
