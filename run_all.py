@@ -41,5 +41,11 @@ QUICK = Suite(
 # `--settings …` given: three seeds.
 FULL = Suite(methods=METHODS, settings=(), seeds="0-2", datasets=DATASETS, sweeps=SWEEPS)
 
+
+def command() -> int:
+    """The console script `lowlabel`, and this file."""
+    return main(sys.argv[1:], QUICK, FULL)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], QUICK, FULL))
+    sys.exit(command())

@@ -5,7 +5,9 @@ The toy task is a few hundred pictogram scenes with half of the labels known, se
 encoder.
 """
 
+import argparse
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +20,7 @@ import torch
 from benchmark import data, metrics, registry
 from benchmark.clip.encoder import Clip
 from benchmark.clip.encoder_name import parse_encoder
+from benchmark.commands.suite import Suite
 from benchmark.run.execute import seed_everything
 from benchmark.run.parts import make_world, predict
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, seed_for
@@ -197,11 +200,15 @@ CHECKS: tuple[Callable[[str], None], ...] = (
 )
 
 
-def report(name_or_path: str) -> int:
-    """Prints one line a check; 0 when all passed, 1 otherwise."""
-    is_path = name_or_path.endswith(".py")
-    name = registry.register_file("methods", name_or_path) if is_path else name_or_path
+def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
+    is_path = arguments.name.endswith(".py")
+    name = registry.register_file("methods", arguments.name) if is_path else arguments.name
     registry.load("methods", name)
+    return functools.partial(report, name)
+
+
+def report(name: str) -> int:
+    """Prints one line a check; 0 when all passed, 1 otherwise."""
     failures = 0
     for check in CHECKS:
         try:

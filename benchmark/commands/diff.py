@@ -1,14 +1,27 @@
 """`run_all.py diff A B`: why two numbers differ, in words: protocol, parameters, labels, code,
 versions."""
 
+import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmark import registry
 from benchmark.commands.one import find
+from benchmark.commands.suite import Suite
 from benchmark.plan import label
 from benchmark.store import Record, Store
+
+
+def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
+    text = explain(Path(arguments.out), arguments.a, arguments.b)
+
+    def say() -> int:
+        print(text)
+        return 0
+
+    return say
 
 
 def explain(out: Path, a: str, b: str) -> str:

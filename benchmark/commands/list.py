@@ -1,9 +1,24 @@
 """`run_all.py list`: what can be compared."""
 
+import argparse
 import dataclasses
+import functools
 import inspect
+from collections.abc import Callable, Sequence
 
 from benchmark import data, registry
+from benchmark.commands.parser import KINDS
+from benchmark.commands.suite import Suite
+
+
+def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
+    return functools.partial(show, [arguments.kind] if arguments.kind else KINDS)
+
+
+def show(kinds: Sequence[str]) -> int:
+    for kind in kinds:
+        print(table(kind))
+    return 0
 
 
 def table(kind: str) -> str:

@@ -1,8 +1,11 @@
 """`run_all.py new`: a plugin file that passes `check` as it stands."""
 
+import argparse
 import keyword
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmark.commands.suite import Suite
 from benchmark.registry import ROOT
 
 METHOD = '''"""NAME: say in one sentence what is new, and cite the paper."""
@@ -88,6 +91,16 @@ class Setting:
         """Why a method cannot be run here, or an empty string."""
         return ""
 '''
+
+
+def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
+    path = write(arguments.kind, arguments.name)
+
+    def say() -> int:
+        print(f"Wrote {path}. Edit it, then: python run_all.py check {arguments.name}")
+        return 0
+
+    return say
 
 
 def write(kind: str, name: str) -> Path:

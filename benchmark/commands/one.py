@@ -1,18 +1,30 @@
 """`run_all.py one ID`: one run again, in this process, or one of its checkpoints evaluated
 again."""
 
+import argparse
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmark import data, registry
+from benchmark.commands.suite import Suite
 from benchmark.plan import label
 from benchmark.run.execute import execute, score
 from benchmark.run.parts import open_world, predict
 from benchmark.spec import nearest
 from benchmark.store import Record, Store
+
+
+def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
+    out = Path(arguments.out)
+    record = find(Store(out), arguments.id)
+    if arguments.checkpoint:
+        checkpoint_file(out, record, arguments.checkpoint)
+    return functools.partial(run, out, record, arguments.pdb, arguments.checkpoint)
 
 
 def find(store: Store, prefix: str) -> Record:
@@ -27,10 +39,9 @@ def find(store: Store, prefix: str) -> Record:
     return matches[0]
 
 
-def run(out: Path, prefix: str, debug: bool = False, checkpoint: str = "") -> int:
+def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") -> int:
     """Repeats a run with its output on the terminal; with `checkpoint`, only scores its
     checkpoints/NAME.pt."""
-    record = find(Store(out), prefix)
     print(f"{record['id']}  {label(record['spec'])}")
     for kind_and_name, path in record["provenance"].get("plugins", {}).items():
         registry.register_file(kind_and_name.partition(":")[0], path)
@@ -61,14 +72,19 @@ def evaluate_checkpoint(
     record: Record, out: Path, checkpoint: str, device: torch.device
 ) -> dict[str, Any]:
     """{view: {metric: value}} of a stored state of a run, computed from the weights file alone."""
-    folder = Store(out).folder(record["id"]) / "checkpoints"
-    path = folder / f"{checkpoint}.pt"
-    if not path.is_file():
-        known = sorted(file.stem for file in folder.glob("*.pt"))
-        raise ValueError(f"There is no checkpoint {path}. {nearest(checkpoint, known)}")
+    path = checkpoint_file(out, record, checkpoint)
     world = open_world(record["spec"], out, device)
     state = torch.load(path, map_location=device, weights_only=True)
     world.method.load_state_dict(world.clip, world.train.classes, state)
     scores = predict(world, world.test, world.task.classes)
     values, _ = score(world.task, scores, predict(world, world.val, world.val.classes))
     return values
+
+
+def checkpoint_file(out: Path, record: Record, name: str) -> Path:
+    """checkpoints/NAME.pt of a run. Raises `ValueError` with the names that there are."""
+    path = Store(out).folder(record["id"]) / "checkpoints" / f"{name}.pt"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("*.pt"))
+        raise ValueError(f"There is no checkpoint {path}. {nearest(name, known)}")
+    return path

@@ -18,7 +18,7 @@ def test_the_template_passes_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(registry, "_files", {})
     path = tmp_path / "fresh_idea.py"
     path.write_text(new.METHOD)
-    assert check.report(str(path)) == 0, capsys.readouterr().out
+    assert check.report(registry.register_file("methods", path)) == 0, capsys.readouterr().out
 
 
 def test_the_checks_can_fail(tmp_path, monkeypatch, capsys):
@@ -31,7 +31,7 @@ def test_the_checks_can_fail(tmp_path, monkeypatch, capsys):
     )
     source = new.METHOD[: new.METHOD.index("        text = clip.text")] + f"        {body}\n"
     path.write_text(source)
-    assert check.report(str(path)) == 1
+    assert check.report(registry.register_file("methods", path)) == 1
     printed = capsys.readouterr().out
     for name in (
         "same_seed_same_scores",

@@ -45,6 +45,7 @@ def imported(file: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    found.discard("benchmark.__version__")
     return {name for name in found if name.split(".")[0] in {Path(f).stem for f in FOLDERS}}
 
 

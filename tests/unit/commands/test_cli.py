@@ -1,6 +1,5 @@
 """Verbs and flags are frozen; a user error is one line and exit code 2."""
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,10 @@ from pathlib import Path
 import pytest
 
 import run_all
-from benchmark import commands
+from benchmark import __version__, commands
+from benchmark.commands.parser import parsers
+from benchmark.commands.suite import parse_seeds
+from benchmark.spec import nearest
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,11 +35,7 @@ def main(*argv: str) -> int:
 
 
 def test_verbs_and_flags_are_frozen():
-    verbs = next(
-        action
-        for action in commands.parser()._actions
-        if isinstance(action, argparse._SubParsersAction)
-    ).choices
+    _, verbs = parsers()
     assert tuple(verbs) == commands.VERBS
     for verb, parser in verbs.items():
         flags = {
@@ -50,6 +48,12 @@ def test_verbs_and_flags_are_frozen():
 @pytest.mark.parametrize(
     "argv, said",
     [
+        (["plna"], "Did you mean 'plan'?"),
+        (["--sittings", "partial"], "Did you mean '--settings'?"),
+        (["plan", "--slots", "3"], "plan does not take '--slots'"),
+        (["run", "--backend", "locy"], "Did you mean 'loky'?"),
+        (["list", "method"], "Did you mean 'methods'?"),
+        (["diff", "abc"], "are required: b"),
         (["plan", "--methods", "zero_shot"], "Did you mean 'zero_shot_clip'?"),
         (["plan", "--settings", "partiel"], "Did you mean 'partial'?"),
         (["plan", "--settings", "partial(knwon=.1)"], "Did you mean 'known'?"),
@@ -81,18 +85,57 @@ def test_a_user_error_is_one_line_and_exit_code_2(argv, said, capsys, tmp_path, 
     assert not printed.out
 
 
-def test_an_unknown_flag_is_exit_code_2():
-    result = subprocess.run(
-        [sys.executable, ROOT / "run_all.py", "--sittings", "x"], capture_output=True, text=True
+LIGHT = (
+    ["--help"],
+    ["--version"],
+    ["plna"],
+    ["--sittings", "x"],
+    ["run", "--backend", "locy"],
+    ["list", "mehods"],
+)
+
+
+@pytest.mark.parametrize("argv", LIGHT, ids=" ".join)
+def test_help_and_mistakes_of_spelling_need_neither_torch_nor_numpy(argv):
+    code = (
+        "import sys, run_all\n"
+        "try: run_all.command()\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'numpy', 'open_clip'} & set(sys.modules))"
     )
-    assert result.returncode == 2 and "Traceback" not in result.stderr
+    result = subprocess.run(
+        [sys.executable, "-c", code, *argv], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.stdout.endswith("set()\n") and not result.returncode, result.stderr
+
+
+def test_help_shows_the_verbs_the_flags_of_run_and_three_examples(capsys):
+    with pytest.raises(SystemExit) as end:
+        main("--help")
+    printed = capsys.readouterr().out
+    assert not end.value.code
+    for word in (*commands.VERBS, *SURFACE["run"].split()):
+        assert word in printed, word
+    assert printed.partition("examples:")[2].count("python run_all.py") == 3
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main("--version")
+    assert capsys.readouterr().out.strip() == f"lowlabel-bench {__version__}"
+
+
+def test_of_a_long_list_the_nearest_five_are_named():
+    known = [f"method_{i}" for i in range(30)]
+    said = nearest("methud_7", known)
+    assert "Did you mean 'method_7'?" in said and said.count("method_") == 1 + 5
 
 
 @pytest.mark.parametrize(
     "text, seeds", [("0", (0,)), ("0-2", (0, 1, 2)), ("3,0-1", (3, 0, 1)), ("1,1", (1,))]
 )
 def test_seeds(text, seeds):
-    assert commands.parse_seeds(text) == seeds
+    assert parse_seeds(text) == seeds
 
 
 def test_list_names_everything(capsys, tmp_path, monkeypatch):

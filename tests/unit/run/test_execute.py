@@ -176,7 +176,7 @@ def test_a_checkpoint_is_evaluated_to_the_same_numbers(out, plugin, capsys):
     assert again["all"] == pytest.approx(record["metrics"]["all"])
     with pytest.raises(ValueError, match="Did you mean 'best_valid_mAP'"):
         one.evaluate_checkpoint(record, out, "best_valid_map", torch.device("cpu"))
-    assert one.run(out, row.id, checkpoint="best_valid_mAP") == 0
+    assert one.run(out, one.find(Store(out), row.id), checkpoint="best_valid_mAP") == 0
     assert f"mAP {record['metrics']['all']['mAP']:.2f}" in capsys.readouterr().out
 
 
@@ -197,7 +197,7 @@ def test_one_repeats_a_failed_run_and_says_how_it_ended(out, plugin, capsys):
     (row,) = rows(out, path)
     first = Store(out).read(row.id) or execute(row.job(), out)
     registry._files.clear()  # a new process knows the file only from the record
-    assert one.run(out, row.id[:6]) == 1
+    assert one.run(out, one.find(Store(out), row.id[:6])) == 1
     assert "out of <b>ideas</b>" in capsys.readouterr().err
     assert Store(out).read(row.id)["attempt"] == first["attempt"] + 1
 

@@ -1,0 +1,46 @@
+"""`plan`: every run with its state, and the hours; runs nothing."""
+
+import argparse
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmark.commands.suite import Suite, parse_seeds
+from benchmark.plan import NOT_APPLICABLE, Axes, Row, label, make_plan, selected, shard
+from benchmark.store import Store
+
+
+def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
+    rows = planned(arguments, suite)
+    return lambda: show(rows, selected(rows, arguments.fresh))
+
+
+def planned(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
+    """The rows that the flags mean. Raises `ValueError` and `FileNotFoundError` for mistakes."""
+    axes = Axes(
+        methods=tuple(arguments.methods or suite.methods),
+        settings=tuple(arguments.settings or suite.settings),
+        datasets=tuple(arguments.datasets),
+        candidates=suite.datasets,
+        encoders=tuple(arguments.encoders),
+        seeds=parse_seeds(arguments.seeds or suite.seeds),
+        selection=arguments.selection,
+        sweeps=suite.sweeps,
+    )
+    rows = make_plan(axes, Store(Path(arguments.out)))
+    return shard(rows, arguments.shard) if arguments.shard else rows
+
+
+def show(rows: list[Row], chosen: list[Row]) -> int:
+    """One line a run, then the counts and the hours of the chosen ones."""
+    for row in rows:
+        reason = f"  ({row.reason})" if row.reason else ""
+        print(f"{row.id}  {row.state:6} {label(row.spec)}{reason}")
+    counts = Counter(row.state for row in rows)
+    hours = sum(row.seconds for row in chosen) / 3600
+    print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs")
+    print(
+        f"To do: {len(chosen)} of {len(rows) - counts[NOT_APPLICABLE]} runs, about {hours:.2f} "
+        f"hours on one slot."
+    )
+    return 0

@@ -1,0 +1,56 @@
+"""`run`: what is missing is run, then the report is written."""
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmark.clip.encoder import Clip
+from benchmark.commands import report
+from benchmark.commands.plan import planned
+from benchmark.commands.suite import Suite
+from benchmark.plan import DONE, NOT_APPLICABLE, STALE, Row, selected
+from benchmark.sweep.schedule import parse_duration, run_jobs
+
+
+def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
+    timeout = parse_duration(arguments.timeout) if arguments.timeout else None
+    rows = planned(arguments, suite)
+    fetch_weights(selected(rows, arguments.fresh))
+    return functools.partial(sweep, rows, timeout, arguments, suite)
+
+
+def fetch_weights(rows: list[Row]) -> None:
+    """Downloads each encoder's weights once, here, so that what is missing is one sentence and not
+    a failure a run."""
+    for encoder in {str(row.spec["encoder"]): row.spec["encoder"] for row in rows}.values():
+        _ = Clip(encoder).weights_sha256
+
+
+def sweep(
+    rows: list[Row], timeout: float | None, arguments: argparse.Namespace, suite: Suite
+) -> int:
+    chosen = selected(rows, arguments.fresh)
+    not_applicable = sum(row.state == NOT_APPLICABLE for row in rows)
+    done = len(rows) - not_applicable - len(chosen)
+    if chosen:
+        print(f"{len(chosen)} runs to do, {done} done before, {not_applicable} not applicable.")
+        summary = run_jobs(
+            [row.job(arguments.tensorboard) for row in chosen],
+            Path(arguments.out),
+            backend=arguments.backend,
+            address=arguments.address,
+            slots=arguments.slots,
+            per_gpu=arguments.per_gpu,
+            timeout=timeout,
+            rerun={row.id for row in chosen if row.state in (DONE, STALE)},
+            continue_command=" ".join(["python", *sys.argv]),
+        )
+        if summary.interrupted:
+            return 130
+        rows = planned(arguments, suite)
+    else:
+        print(f"All {done} runs are done; nothing to compute. (--fresh all runs them again.)")
+    report.build([Path(arguments.out)], rows)
+    return 1 if selected(rows, "") else 0
