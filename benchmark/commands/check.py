@@ -23,6 +23,8 @@ from benchmark.clip.encoder_name import parse_encoder
 from benchmark.commands.suite import Suite
 from benchmark.run.execute import seed_everything
 from benchmark.run.parts import make_world, predict
+from benchmark.run.reach import ways_to
+from benchmark.run.selection import Selection
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, seed_for
 
 TRAIN, VAL, TEST = 240, 60, 200  # images
@@ -118,6 +120,20 @@ def hidden_labels_have_no_influence(name: str) -> None:
     assert np.array_equal(plain, noisy), "hidden labels or test labels change the scores"
 
 
+def no_hidden_label_is_in_reach(name: str) -> None:
+    """What `fit` is handed leads to no test label and no masked label, whatever path one takes."""
+    task, method = toy_task(), make_method(name)
+    world = make_world(task, _clip(), method, _features(), torch.device("cpu"), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(seed=0, device=torch.device("cpu"), folder=Path(folder))
+        selection = Selection("oracle", world, run)
+        handed = (world.clip, world.train, world.val, run)
+        truth = task.dataset.y[np.concatenate([task.train.rows, task.val.rows])]
+        ways = [*ways_to(task.test.y, *handed), *ways_to(truth, *handed)]
+        selection.restore()
+    assert not ways, f"hidden labels can be reached: {', '.join(ways[:3])}"
+
+
 def known_labels_have_influence(name: str) -> None:
     """A closed-vocabulary method can only know its classes from labels: swapped labels change its
     scores."""
@@ -192,6 +208,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     survives_description,
     same_seed_same_scores,
     hidden_labels_have_no_influence,
+    no_hidden_label_is_in_reach,
     known_labels_have_influence,
     vocabulary_is_as_declared,
     images_are_scored_alone,

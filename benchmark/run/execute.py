@@ -87,7 +87,6 @@ def _run(
     run = Run(seed=seed_for("fit", job["id"]), device=device, folder=store.folder(job["id"]))
     seed_everything(run.seed)
     selection = Selection(spec["selection"], world, run)
-    run.evaluate, run.keep = selection.evaluate, selection.keep
     if job.get("tensorboard"):
         run.tensorboard = _tensorboard(run.folder, spec)
     with meter.phase("fit"):

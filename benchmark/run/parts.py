@@ -1,7 +1,7 @@
 """What one run works with: task, encoder, method, and the three parts as the method may see
 them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from benchmark import registry
 from benchmark.clip.encoder import Clip
 from benchmark.features import bank
-from benchmark.task import UNKNOWN, Labels, Part, Task, seed_for
+from benchmark.task import UNKNOWN, Dataset, Labels, Part, Task, seed_for
 
 TEST_BATCH = 100  # images a prediction step; no method may depend on it
 
@@ -41,14 +41,18 @@ def make_world(
     task: Task, clip: Clip, method: Any, out: Path, device: torch.device, seed: int
 ) -> World:
     """Drops the columns of unseen classes and attaches features or pixels; `seed` drives shuffling
-    and augmentation."""
+    and augmentation.
+
+    What a part holds leads to no label but its own: its stream knows the images alone.
+    """
     seen = tuple(name for name, is_seen in zip(task.classes, task.seen, strict=True) if is_seen)
     captions = task.dataset.captions
+    images = without_labels(task.dataset)
 
     def part(labels: Labels, classes: tuple[str, ...], y: np.ndarray, views: int) -> Part:
         augment = getattr(method, "augment", "")
         stream = bank.stream(
-            task.dataset, clip, method.needs, labels.rows, out / "features", views, augment
+            images, clip, method.needs, labels.rows, out / "features", views, augment
         )
         rng = np.random.default_rng(seed)
         served = Part(classes, y, stream, rng, device)
@@ -67,6 +71,14 @@ def make_world(
         train=part(task.train, seen, task.train.y[:, task.seen], getattr(method, "views", 1)),
         val=part(task.val, seen, task.val.y[:, task.seen], 1),
         test=part(task.test, task.classes, np.full_like(task.test.y, UNKNOWN), 1),
+    )
+
+
+def without_labels(dataset: Dataset) -> Dataset:
+    """The images alone: `y` has no columns, and there are no splits, captions or notes."""
+    nothing = np.empty((len(dataset.names), 0), np.int8)
+    return replace(
+        dataset, classes=(), raw_classes=(), y=nothing, splits={}, captions=None, notes={}
     )
 
 

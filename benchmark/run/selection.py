@@ -1,7 +1,10 @@
 """Which epoch's state is kept: one recorded switch for every method, so that no plugin selects on
 its own."""
 
+import itertools
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -9,6 +12,32 @@ import torch
 from benchmark import metrics
 from benchmark.run.parts import World, predict
 from benchmark.task import Run
+
+
+# of this process; a method is handed the number, never the object
+_at_work: "WeakValueDictionary[int, Selection]" = WeakValueDictionary()
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """`run.evaluate` of a method: it names its selection by a number, because the selection holds
+    the test labels and a method must not find a way to them in what it is handed."""
+
+    number: int
+
+    def __call__(self, method: Any) -> dict[str, float]:
+        return _at_work[self.number].evaluate(method)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """`run.keep` of a method, see `Evaluate`."""
+
+    number: int
+
+    def __call__(self, epoch: int, method: Any, scalars: dict[str, float]) -> None:
+        _at_work[self.number].keep(epoch, method, scalars)
 
 
 class Selection:
@@ -25,15 +54,18 @@ class Selection:
         self.best: dict[str, float] = {}
         self.state: dict[str, torch.Tensor] | None = None
         self.chosen: dict[str, Any] = {}
-        self.evaluate = None if rule == "last" else self._evaluate
-        self.keep = None if rule == "last" else self._keep
         if rule == "val" and not len(world.val):
             raise ValueError(
                 "Selection 'val' needs a validation part: raise the setting's val_fraction or use "
                 "'last'."
             )
+        self.number = next(_numbers)
+        if rule != "last":
+            _at_work[self.number] = self
+            run.evaluate, run.keep = Evaluate(self.number), Keep(self.number)
 
-    def _evaluate(self, method: Any) -> dict[str, float]:
+    def evaluate(self, method: Any) -> dict[str, float]:
+        """The scalars of an epoch, on the part that the rule names."""
         task, world = self.world.task, self.world
         if self.rule == "val":
             targets, scores = task.val.y[:, task.seen], predict(world, world.val, world.val.classes)
@@ -46,7 +78,8 @@ class Selection:
             )
         return metrics.epoch_scalars(targets, scores, groups)
 
-    def _keep(self, epoch: int, method: Any, scalars: dict[str, float]) -> None:
+    def keep(self, epoch: int, method: Any, scalars: dict[str, float]) -> None:
+        """Remembers the state of the best epoch so far."""
         for tag in ("val/mAP", "val/mAP_tail"):
             if tag not in scalars or scalars[tag] <= self.best.get(tag, -np.inf):
                 continue
