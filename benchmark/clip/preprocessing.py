@@ -35,9 +35,7 @@ class Transform:
         if self.resize == "squash":
             image = image.resize((size, size), Image.Resampling.BILINEAR)
         else:
-            width, height = image.size
-            scale = size / min(width, height)
-            shape = (size, int(scale * height)) if width <= height else (int(scale * width), size)
+            shape = self.resized_shape(*image.size)
             image = image.resize(shape, Image.Resampling.BICUBIC)
             left, top = round((shape[0] - size) / 2), round((shape[1] - size) / 2)
             image = image.crop((left, top, left + size, top + size))
@@ -45,6 +43,12 @@ class Transform:
             return np.asarray(image)
         assert rng is not None, "an augmentation draws from a named seed"
         return augment_pixels(np.asarray(image), augment, rng)
+
+    def resized_shape(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) before the centre is cut out, as torchvision resizes: multiplied before
+        it is divided, or rounding makes some square pictures a pixel too small."""
+        long = self.image_size * max(width, height) // min(width, height)
+        return (self.image_size, long) if width <= height else (long, self.image_size)
 
 
 def augment_pixels(pixels: np.ndarray, augment: str, rng: np.random.Generator) -> np.ndarray:
