@@ -24,7 +24,7 @@ from benchmark.clip.encoder import Clip
 from benchmark.clip.encoder_name import format_encoder
 from benchmark.clip.image_tower import dense_features, frozen_copy, global_features
 from benchmark.clip.preprocessing import augment_pixels
-from benchmark.features.chunked_array import CHUNK, ChunkedArray, replace
+from benchmark.features.chunked_array import CHUNK, ChunkedArray
 from benchmark.features.reading import (
     MAX_LISTED,
     PLAIN,
@@ -32,6 +32,7 @@ from benchmark.features.reading import (
     loader_processes,
     read,
 )
+from benchmark.files import write_atomically
 from benchmark.task import Dataset, Stream, seed_for
 
 FORMAT = 1  # to be raised when the meaning of stored features changes
@@ -132,22 +133,20 @@ class FeatureBank:
         """Size when every image is computed."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
-    def ensure(self, rows: np.ndarray, progress: Progress | None = None) -> np.ndarray:
-        """Computes what is missing of `rows` (n,) and returns the memory map (N, …), valid there.
+    def ensure(self, rows: np.ndarray, progress: Progress | None = None) -> ChunkedArray:
+        """Computes what is missing of `rows` (n,) and returns the array (N, …), valid there.
 
         Raises `ValueError` that says what to do when images cannot be read, or the disk is full or
         not writable.
         """
         chunks = np.unique(np.asarray(rows, np.int64) // CHUNK).tolist()
-        if not chunks:
-            return np.empty((0, *self.shape[1:]), self.dtype)
         if self.array.missing(chunks):
             with self.array.locked():
                 # another process may have computed them meanwhile
                 missing = self.array.missing(chunks)
                 if missing:
                     self._compute(missing, progress or print_progress(self.array.label))
-        return self.array.map()
+        return self.array
 
     def _compute(self, chunks: list[int], progress: Progress) -> None:
         """A broken image does not stop the others: all are named together, and whole chunks are
@@ -159,7 +158,9 @@ class FeatureBank:
             [],
         )
         with self.array.writer(chunks) as store:
-            replace(self.array.folder / "key.json", json.dumps(self.parts, indent=1).encode())
+            write_atomically(
+                self.array.folder / "key.json", json.dumps(self.parts, indent=1).encode()
+            )
             for chunk, values, messages in self._features(chunks):
                 broken += messages
                 if len(broken) >= MAX_LISTED:
@@ -250,7 +251,7 @@ def stream(
         for some, copy in zip(wanted, copies, strict=True):
             values = np.empty((len(some), *banks[0].shape[1:]), banks[0].dtype)
             for number in np.unique(copy):
-                values[copy == number] = stored[number][some[copy == number]]
+                values[copy == number] = stored[number].take(some[copy == number])
             yield torch.from_numpy(values).to(clip.device).float()
 
     return serve
@@ -305,7 +306,7 @@ def _pixel_stream(
             yield from map(clip.normalise, _read_all(dataset, wanted, clip, name, seeds))
             return
         for some, numbers in zip(wanted, seeds, strict=True):
-            pixels = stored[some]
+            pixels = stored.take(some)
             if name:
                 pairs = zip(pixels, numbers, strict=True)
                 pixels = np.stack(

@@ -2,9 +2,11 @@
 between processes.
 
 The folder holds `features.npy` (sparse where nothing was computed), `marks.json` (a checksum for
-each complete chunk) and `lock`. A chunk is marked after its bytes are on the disk, so a kill at any
-moment loses at most the chunk in work. Bytes are written with `pwrite`, never through a memory map:
-on a full disk that is an error, not a killed process.
+each complete chunk), `verified.json` (which of them were found right, and when) and `lock`. A chunk
+is marked after its bytes are on the disk, so a kill at any moment loses at most the chunk in work.
+
+Bytes are written with `pwrite` and read with `pread`, never through a memory map: a full disk is an
+error and not a killed process, and what is read ahead counts as no memory of the process.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -22,7 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.files import write_atomically
+
 CHUNK = 128  # rows under one mark
+# seconds for which all processes of a machine trust one check of a file that did not change since
+TRUST = 24 * 3600.0
 
 # file -> chunk -> checksum that this process has found in the file
 _verified: dict[Path, dict[int, int]] = {}
@@ -44,26 +51,73 @@ class ChunkedArray:
         """The rows (≤ 128,) of a chunk."""
         return np.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, self.shape[0]))
 
-    def map(self) -> np.memmap:
-        """(N, …) read-only memory map; rows of chunks that are missing hold no values."""
-        return np.memmap(self.path, self.dtype, "r", len(self._header), self.shape)
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), …): the values of these rows, in this order, repeats allowed.
+
+        One read a row, in the order of the file. Rows of chunks that are missing hold no values.
+        """
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        if not values.size:
+            return values
+        item = values[0].nbytes
+        with self.path.open("rb", buffering=0) as file:
+            for i in np.argsort(rows, kind="stable"):
+                unread = memoryview(values[i : i + 1]).cast("B")
+                offset = len(self._header) + int(rows[i]) * item
+                while unread:
+                    count = os.preadv(file.fileno(), [unread], offset)
+                    if not count:
+                        raise OSError(errno.EIO, "the file ends too early", str(self.path))
+                    unread, offset = unread[count:], offset + count
+        return values
 
     def missing(self, chunks: list[int]) -> list[int]:
-        """Those of `chunks` without a mark, or whose bytes are not those that were marked (checked
-        once a process)."""
+        """Those of `chunks` without a mark, or whose bytes are not those that were marked.
+
+        Bytes are compared once a process, and once a day for all processes while the file does not
+        change: a sweep does not read a bank of 25 GB again for every child.
+        """
         marks = self._marks()
         if not marks or not self.path.is_file():
             return chunks
         if self.path.stat().st_size != len(self._header) + self.nbytes:
             _verified.pop(self.path, None)  # it was cut
         verified = _verified.setdefault(self.path, {})
-        with self.path.open("rb") as file:
-            for chunk in chunks:
-                if chunk in marks and verified.get(chunk) != marks[chunk]:
+        unchecked = [chunk for chunk in chunks if verified.get(chunk, -1) != marks.get(chunk, -1)]
+        if unchecked:
+            stamp = self._stamp()
+            verified.update(self._verified_by_others(stamp))
+            unchecked = [chunk for chunk in unchecked if verified.get(chunk) != marks.get(chunk)]
+            unchecked = [chunk for chunk in unchecked if chunk in marks]
+            with self.path.open("rb", buffering=0) as file:
+                for chunk in unchecked:
                     offset, length = self._span(chunk)
-                    file.seek(offset)
-                    verified[chunk] = zlib.crc32(file.read(length))
-        return [chunk for chunk in chunks if chunk not in marks or verified[chunk] != marks[chunk]]
+                    verified[chunk] = zlib.crc32(os.pread(file.fileno(), length, offset))
+            if unchecked:
+                self._tell_others(verified, stamp)
+        return [
+            chunk for chunk in chunks if chunk not in marks or verified.get(chunk) != marks[chunk]
+        ]
+
+    def _tell_others(self, verified: dict[int, int], stamp: list[int]) -> None:
+        note = {"file": stamp, "time": time.time(), "checksums": verified}
+        with contextlib.suppress(OSError):  # a read-only bank is verified by every process
+            write_atomically(self.folder / "verified.json", json.dumps(note).encode())
+
+    def _stamp(self) -> list[int]:
+        """Changes whenever the file does: size, inode and both of its times."""
+        state = self.path.stat()
+        return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+
+    def _verified_by_others(self, stamp: list[int]) -> dict[int, int]:
+        """Chunk -> checksum that some process has found in the file as it is, not long ago."""
+        try:
+            note = json.loads((self.folder / "verified.json").read_text())
+            if note["file"] != stamp or not 0 <= time.time() - note["time"] < TRUST:
+                return {}
+            return {int(chunk): checksum for chunk, checksum in note["checksums"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -98,6 +152,10 @@ class ChunkedArray:
         """
         wanted = sum(self._span(chunk)[1] for chunk in chunks)
         marks = self._marks()
+        for leftover in self.folder.glob(
+            ".*.tmp"
+        ):  # of a process that was killed; we hold the lock
+            leftover.unlink(missing_ok=True)
         with self._explained(wanted):
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -121,12 +179,13 @@ class ChunkedArray:
             def store(chunk: int, values: np.ndarray) -> None:
                 with self._explained(wanted):
                     marks[chunk] = self._store(handle, chunk, values)
-                    replace(self.folder / "marks.json", json.dumps(marks).encode())
+                    write_atomically(self.folder / "marks.json", json.dumps(marks).encode())
                 _verified.setdefault(self.path, {})[chunk] = marks[chunk]
 
             yield store
         finally:
             os.close(handle)
+        self._tell_others(_verified.setdefault(self.path, {}), self._stamp())
 
     @cached_property
     def _header(self) -> bytes:
@@ -182,16 +241,6 @@ class ChunkedArray:
                 f"free at {root}; "
                 "make room there or choose a folder on another disk with --out"
             ) from error
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Writes a small file as a whole or not at all."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def size(number: float) -> str:

@@ -81,6 +81,10 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
 ALL = np.arange(N)
 
 
+def values(feature_bank: FeatureBank, rows: np.ndarray = ALL) -> np.ndarray:
+    return feature_bank.ensure(rows).take(rows)
+
+
 # ---------------------------------------------------------------- values
 
 
@@ -93,13 +97,17 @@ def test_bank_holds_what_the_encoder_gives(
     images = torch.stack([clip.preprocess(dataset.open(row)) for row in rows])
     for kind, direct, tolerance in (("global", clip.image, 1e-5), ("regions", clip.regions, 1e-3)):
         feature_bank = FeatureBank(tmp_path, dataset, clip, kind)
-        found = feature_bank.ensure(rows)
-        assert found.shape == feature_bank.shape and found.nbytes == feature_bank.nbytes
+        found = values(feature_bank, rows)
         expected = direct(images).numpy()
-        np.testing.assert_allclose(found[rows].astype(np.float32), expected, atol=tolerance)
-        np.testing.assert_array_equal(np.load(tmp_path / feature_bank.key / "features.npy"), found)
-    pixels = FeatureBank(tmp_path, dataset, clip, "pixels").ensure(rows)
-    assert torch.equal(clip.normalise(torch.from_numpy(pixels[rows])), images)
+        np.testing.assert_allclose(found.astype(np.float32), expected, atol=tolerance)
+        file = np.load(tmp_path / feature_bank.key / "features.npy")
+        assert file.shape == feature_bank.shape and file.nbytes == feature_bank.nbytes
+        np.testing.assert_array_equal(file[rows], found)
+        np.testing.assert_array_equal(
+            feature_bank.array.take(np.array([299, 0, 299])), file[[299, 0, 299]]
+        )
+    pixels = values(FeatureBank(tmp_path, dataset, clip, "pixels"), rows)
+    assert torch.equal(clip.normalise(torch.from_numpy(pixels)), images)
 
 
 @pytest.mark.parametrize("kind", ["global", "regions", "pixels"])
@@ -134,10 +142,10 @@ def test_copies_are_drawn_for_each_image(
     monkeypatch.setattr(augmentation, "augment", shift)
     dataset = make_dataset(Pictures())
     copies = [
-        FeatureBank(tmp_path, dataset, clip, "global", copy, "shift").ensure(ALL[:1])[0]
+        values(FeatureBank(tmp_path, dataset, clip, "global", copy, "shift"), ALL[:1])[0]
         for copy in range(3)
     ]
-    plain = FeatureBank(tmp_path, dataset, clip, "global").ensure(ALL[:1])[0]
+    plain = values(FeatureBank(tmp_path, dataset, clip, "global"), ALL[:1])[0]
     assert np.array_equal(copies[0], plain) and not np.allclose(copies[1], copies[2])
     source = stream(dataset, clip, "global", np.zeros(1, np.int64), tmp_path, 3, "shift")
     x = next(source([np.zeros(300, np.int64)], "shift", np.random.default_rng(0))).numpy()
@@ -193,9 +201,9 @@ def test_only_wanted_chunks_once(tmp_path: Path, clip: Clip) -> None:
     )
     feature_bank.ensure(np.array([130]))
     assert sorted(pictures.opened) == list(range(N))
-    again = FeatureBank(tmp_path, make_dataset(pictures), clip, "global").ensure(ALL)
+    again = values(FeatureBank(tmp_path, make_dataset(pictures), clip, "global"))
     assert len(pictures.opened) == N and np.isfinite(again).all()
-    assert len(feature_bank.ensure(np.empty(0, np.int64))) == 0
+    assert len(values(feature_bank, np.empty(0, np.int64))) == 0
 
 
 def test_weights_are_not_loaded_for_stored_features(tmp_path: Path, clip: Clip) -> None:
@@ -212,7 +220,7 @@ def test_interrupted_bank_equals_the_uninterrupted_one(tmp_path: Path, clip: Cli
     """Ctrl-C in the third chunk: the first two are kept, and the features are the same bytes in the
     end."""
     pictures = Pictures()
-    whole = FeatureBank(tmp_path / "whole", make_dataset(pictures), clip, "global").ensure(ALL)
+    whole = values(FeatureBank(tmp_path / "whole", make_dataset(pictures), clip, "global"))
 
     def interrupted(row: int) -> Image.Image:
         if row == 270:
@@ -222,7 +230,7 @@ def test_interrupted_bank_equals_the_uninterrupted_one(tmp_path: Path, clip: Cli
     with pytest.raises(KeyboardInterrupt):
         FeatureBank(tmp_path / "cut", make_dataset(interrupted), clip, "global").ensure(ALL)
     pictures.opened.clear()
-    resumed = FeatureBank(tmp_path / "cut", make_dataset(pictures), clip, "global").ensure(ALL)
+    resumed = values(FeatureBank(tmp_path / "cut", make_dataset(pictures), clip, "global"))
     assert pictures.opened == list(range(256, 300))
     np.testing.assert_array_equal(resumed, whole)
 
@@ -242,7 +250,7 @@ def test_kill_at_any_moment_then_resume(tmp_path: Path, clip: Clip) -> None:
     """kill -9 again and again: each start goes on from the marks, and the features are those of an
     undisturbed run."""
     whole = FeatureBank(tmp_path / "whole", make_dataset(Pictures()), clip, "pixels")
-    expected = whole.ensure(ALL)
+    expected = values(whole)
     patience, kills = 0.1, 0
     while True:
         process = _start(tmp_path / "killed", clip)
@@ -282,7 +290,7 @@ def test_damage_is_found_and_mended(
 ) -> None:
     pictures = Pictures()
     feature_bank = FeatureBank(tmp_path, make_dataset(pictures), clip, "pixels")
-    expected = np.array(feature_bank.ensure(ALL))
+    expected = values(feature_bank)
     path = feature_bank.array.path
     complete = path.read_bytes()
 
@@ -291,7 +299,7 @@ def test_damage_is_found_and_mended(
         pictures.opened.clear()
         path.write_bytes(data)
         monkeypatch.setattr(chunked_array, "_verified", {})
-        np.testing.assert_array_equal(feature_bank.ensure(ALL), expected)
+        np.testing.assert_array_equal(values(feature_bank), expected)
         return sorted(pictures.opened)
 
     assert mended(complete) == []
@@ -303,8 +311,37 @@ def test_damage_is_found_and_mended(
     assert mended(bytes(flipped)) == list(range(128, 256))
     pictures.opened.clear()
     path.write_bytes(complete[:-1])  # cut while this process runs
-    np.testing.assert_array_equal(feature_bank.ensure(ALL), expected)
+    np.testing.assert_array_equal(values(feature_bank), expected)
     assert pictures.opened == list(range(256, 300))
+
+
+def test_processes_share_one_check_of_a_file_that_does_not_change(
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child of a sweep does not read the whole bank again: who wrote or checked it has said so,
+    for a day."""
+    feature_bank = FeatureBank(tmp_path, make_dataset(Pictures()), clip, "pixels")
+    feature_bank.ensure(ALL)
+    read, checksum = [], chunked_array.zlib.crc32
+    monkeypatch.setattr(
+        chunked_array.zlib, "crc32", lambda data: read.append(len(data)) or checksum(data)
+    )
+
+    def bytes_read_by_another_process() -> int:
+        monkeypatch.setattr(chunked_array, "_verified", {})
+        read.clear()
+        feature_bank.ensure(ALL)
+        return sum(read)
+
+    assert bytes_read_by_another_process() == 0
+    os.utime(feature_bank.array.path)  # somebody touched it
+    assert bytes_read_by_another_process() == feature_bank.nbytes
+    assert bytes_read_by_another_process() == 0
+    monkeypatch.setattr(chunked_array, "TRUST", 0.0)
+    assert bytes_read_by_another_process() == feature_bank.nbytes
+    (feature_bank.array.folder / "verified.json").write_text("{")
+    monkeypatch.setattr(chunked_array, "TRUST", 3600.0)
+    assert bytes_read_by_another_process() == feature_bank.nbytes
 
 
 @pytest.mark.parametrize("marks", ["", "{", '{"0": 1, "1'])
@@ -327,9 +364,7 @@ def test_broken_images_are_named_together_and_the_rest_is_kept(tmp_path: Path, c
         FeatureBank(tmp_path, make_dataset(pictures), clip, "global").ensure(ALL)
     assert all(f"{row}.jpg: image file is truncated" in str(caught.value) for row in (3, 100, 299))
     repaired = Pictures()
-    assert np.isfinite(
-        FeatureBank(tmp_path, make_dataset(repaired), clip, "global").ensure(ALL)
-    ).all()
+    assert np.isfinite(values(FeatureBank(tmp_path, make_dataset(repaired), clip, "global"))).all()
     assert repaired.opened == [*range(128), *range(256, 300)]
     with pytest.raises(ValueError, match="at least 64 image") as caught:
         FeatureBank(
@@ -398,7 +433,7 @@ def test_disk_full(small_disk: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
                 feature_bank.ensure(ALL)
     (small_disk / "other").unlink()
     expected = np.stack([clip.transform(Pictures()(row)) for row in (0, 299)])
-    np.testing.assert_array_equal(feature_bank.ensure(ALL)[[0, 299]], expected)
+    np.testing.assert_array_equal(values(feature_bank)[[0, 299]], expected)
 
 
 def test_reserved_space_counts_once(small_disk: Path, clip: Clip) -> None:
@@ -407,7 +442,7 @@ def test_reserved_space_counts_once(small_disk: Path, clip: Clip) -> None:
     feature_bank = FeatureBank(small_disk, make_dataset(Pictures()), clip, "pixels")
     with feature_bank.array.locked(), feature_bank.array.writer([0, 1, 2]):
         assert chunked_array.shutil.disk_usage(small_disk).free < 200_000
-    assert len(feature_bank.ensure(ALL)) == N
+    assert len(values(feature_bank)) == N
 
 
 def test_progress_lines(capsys: pytest.CaptureFixture) -> None:
@@ -429,7 +464,7 @@ def test_files_are_decoded_by_processes(tmp_path: Path, clip: Clip) -> None:
         make_dataset(pictures := Pictures(log=tmp_path / "log")),
     )
     files.sizes[:] = 1
-    expected = FeatureBank(tmp_path, rendered, clip, "regions").ensure(ALL)
-    found = FeatureBank(tmp_path, files, clip, "regions").ensure(ALL)
+    expected = values(FeatureBank(tmp_path, rendered, clip, "regions"))
+    found = values(FeatureBank(tmp_path, files, clip, "regions"))
     np.testing.assert_array_equal(found, expected)
     assert pictures.opened == [] and (tmp_path / "log").stat().st_size == N  # opened, but not here
