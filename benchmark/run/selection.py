@@ -13,7 +13,6 @@ from benchmark import metrics
 from benchmark.run.parts import World, predict
 from benchmark.task import Run
 
-
 # of this process; a method is handed the number, never the object
 _at_work: "WeakValueDictionary[int, Selection]" = WeakValueDictionary()
 _numbers = itertools.count()

@@ -1,4 +1,4 @@
-"""Whether a hidden label can be reached from what a method is handed, and whether we would see it."""
+"""Whether a hidden label can be reached from what a method is handed, and whether we see it."""
 
 import functools
 
