@@ -17,6 +17,12 @@ def _no_real_data(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("LOWLABEL_DATA", str(tmp_path_factory.getbasetemp() / "no-data"))
 
 
+@pytest.fixture(autouse=True)
+def _miniatures_are_subsets(monkeypatch):
+    """Tests read miniature copies, as `--allow-subset` allows."""
+    monkeypatch.setenv("LOWLABEL_ALLOW_SUBSET", "1")
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder `shared` beside the checkout with golden vectors and real label lists."""

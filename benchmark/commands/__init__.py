@@ -24,6 +24,8 @@ def main(argv: list[str], quick: Suite, full: Suite) -> int:
         arguments = parse(argv)
         if getattr(arguments, "data", None):
             os.environ["LOWLABEL_DATA"] = str(Path(arguments.data).resolve())
+        if getattr(arguments, "allow_subset", False):
+            os.environ["LOWLABEL_ALLOW_SUBSET"] = "1"
         suite = full if getattr(arguments, "settings", None) else quick
         verb = importlib.import_module(f"benchmark.commands.{arguments.verb}")
         work: Callable[[], int] = verb.prepare(arguments, suite)

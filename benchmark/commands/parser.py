@@ -108,6 +108,11 @@ def _add_out(flags: argparse._ActionsContainer) -> None:
 
 def _add_data(flags: argparse._ActionsContainer) -> None:
     flags.add_argument("--data", metavar="DIR", help="the data sets (default: data)")
+    flags.add_argument(
+        "--allow-subset",
+        action="store_true",
+        help="take lists of a data set that are shorter than the official ones",
+    )
 
 
 def _add_axes(which: argparse._ActionsContainer) -> None:

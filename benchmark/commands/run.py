@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from benchmark.commands.plan import planned
 from benchmark.commands.suite import Suite
 from benchmark.plan import DONE, NOT_APPLICABLE, STALE, Row, selected
 from benchmark.sweep.schedule import parse_duration, run_jobs
+
+PASSED_ON = ("LOWLABEL_ALLOW_SUBSET",)  # to the workers of a cluster, which have their own
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
@@ -44,6 +47,7 @@ def sweep(
             slots=arguments.slots,
             per_gpu=arguments.per_gpu,
             timeout=timeout,
+            environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
             rerun={row.id for row in chosen if row.state in (DONE, STALE)},
             continue_command=" ".join(["python", *sys.argv]),
         )

@@ -9,8 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from benchmark.spec import nearest
-from benchmark.task import Dataset
+from benchmark.task import ABSENT, PRESENT, UNKNOWN, Dataset
 
 # modules of this folder that are no data set; a leading _ marks helpers
 _NOT_DATASETS = ("download", "scenes")
@@ -67,5 +69,29 @@ def load(name: str, **options: Any) -> Dataset:
 @functools.lru_cache(maxsize=8)
 def _load(name: str, folder: Path, options: tuple[tuple[str, Any], ...]) -> Dataset:
     dataset = module(name).load(folder, **dict(options))
+    check(dataset)
     dataset.y.flags.writeable = False  # shared by every task of this process
     return dataset
+
+
+def check(dataset: Dataset) -> None:
+    """Raises `ValueError` that says what contradicts itself: a class named twice, an empty part, an
+    image in train and in test, labels of another shape or value."""
+    n, name = len(dataset.names), dataset.name
+    for classes in (dataset.classes, dataset.raw_classes):
+        twice = sorted({one for one in classes if classes.count(one) > 1})
+        if twice or not all(one.strip() for one in classes):
+            raise ValueError(f"{name}: two classes are called {twice[0] if twice else ''!r}")
+    if dataset.y.shape != (n, len(dataset.classes)) or len(dataset.sizes) != n:
+        raise ValueError(
+            f"{name}: {n} images of {len(dataset.classes)} classes, but labels of shape "
+            f"{dataset.y.shape} and {len(dataset.sizes)} sizes"
+        )
+    if not np.isin(dataset.y, (PRESENT, ABSENT, UNKNOWN)).all():
+        raise ValueError(f"{name}: a label is none of {PRESENT}, {ABSENT}, {UNKNOWN}")
+    for part in ("train", "test"):
+        if not len(dataset.splits.get(part, ())):
+            raise ValueError(f"{name}: there is no image in {part}; get its lists again")
+    both = np.intersect1d(dataset.splits["train"], dataset.splits["test"])
+    if len(both):
+        raise ValueError(f"{name}: {dataset.names[both[0]]} is in train and in test")

@@ -1,12 +1,19 @@
 """What the data sets on disk share: text lists, image files, and the errors that say what is wrong
 with them."""
 
+import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+# What is decoded, whatever a file calls itself: Pillow hands an EPS to another program.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+ALLOW_SUBSET = "LOWLABEL_ALLOW_SUBSET"  # environment variable, set by `--allow-subset`
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class ImageFiles:
     def __call__(self, i: int) -> Image.Image:
         path = self.root / self.names[i]
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 return image.convert("RGB")
         except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for broken PNG chunks
             raise OSError(
@@ -49,7 +56,10 @@ def file_sizes(root: Path, names: tuple[str, ...], dataset: str) -> np.ndarray:
 
 def lines(path: Path) -> list[str]:
     """The lines of a text file without line ends (CRLF too) and without empty lines at its end."""
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 ({error}); get the file again") from error
     rows = [row.rstrip("\r") for row in text.split("\n")]
     while rows and not rows[-1].strip():
         rows.pop()
@@ -64,6 +74,24 @@ def check_unique(names: tuple[str, ...] | list, source: str) -> None:
             f"{source}: {len(twice)} images listed twice, first {twice[0]}; get the official file "
             f"again"
         )
+
+
+def check_sizes(name: str, found: Mapping[str, int], official: Mapping[str, int]) -> dict[str, Any]:
+    """A note about a subset, or none. Raises `ValueError` when the lists of a data set are not as
+    long as the official ones, unless `--allow-subset` says that this is meant."""
+    wrong = [
+        f"{found[part]:,} {part} images instead of {official[part]:,}"
+        for part in official
+        if found[part] != official[part]
+    ]
+    if not wrong:
+        return {}
+    if not os.environ.get(ALLOW_SUBSET):
+        raise ValueError(
+            f"{name}: the lists hold {' and '.join(wrong)}; get the official lists again (python "
+            f"run_all.py data {name}), or add --allow-subset if a part is what you mean"
+        )
+    return {"only a subset of the official lists": wrong}
 
 
 def split_rows(train: int, test: int) -> dict[str, np.ndarray]:

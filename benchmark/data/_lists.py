@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.data._files import ImageFiles, check_unique, file_sizes, lines, split_rows
+from benchmark.data._files import (
+    ImageFiles,
+    check_sizes,
+    check_unique,
+    file_sizes,
+    lines,
+    split_rows,
+)
 from benchmark.task import PRESENT, Dataset
 
 _LINE = re.compile(r"(?P<path>.+?\.(?:jpg|jpeg|png))(?P<labels>(?:\s+\d+)*)\s*", re.IGNORECASE)
@@ -77,12 +84,19 @@ def read_captions(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def load(
-    root: Path, name: str, prefix: str, images: str, folders: tuple[str, str], spaced: dict
+    root: Path,
+    name: str,
+    prefix: str,
+    images: str,
+    folders: tuple[str, str],
+    spaced: dict[str, str],
+    sizes: dict[str, int],
 ) -> Dataset:
     """The data set `name` from `root/name/prefix_*.txt`, with images under `root/images`.
 
     `folders` are parts of the paths of all training and of all test images, `spaced` maps raw to
-    prompt-ready names. Raises `ValueError` with file and line for lists that contradict themselves,
+    prompt-ready names, `sizes` are the official lengths of the lists. Raises `ValueError` with file
+    and line for lists that contradict themselves,
     `FileNotFoundError` without images."""
     folder = root / name
     train_file, test_file = folder / f"{prefix}_lt_train.txt", folder / f"{prefix}_lt_test.txt"
@@ -91,6 +105,8 @@ def load(
     test_names, test_y = read_labels(test_file, len(raw_classes))
     require_split(train_file, train_names, folders[0])
     require_split(test_file, test_names, folders[1])
+    counts = {"train": len(train_names), "test": len(test_names)}
+    subset = check_sizes(name, counts, sizes)
     caption_file = folder / f"{prefix}_lt_captions.txt"
     captions = None
     if caption_file.exists():  # only wanted by methods that read captions
@@ -111,7 +127,8 @@ def load(
         notes={
             "images without a label": {
                 part: int((y[rows].sum(1) == 0).sum()) for part, rows in splits.items()
-            }
+            },
+            **subset,
         },
     )
 

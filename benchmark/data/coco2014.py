@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.data._files import ImageFiles, check_unique, file_sizes, split_rows
+from benchmark.data._files import ImageFiles, check_sizes, check_unique, file_sizes, split_rows
 from benchmark.task import PRESENT, Dataset
 
 EMBEDDED = False
 ANNOTATIONS = Path("coco/annotations")
 _POLYGONS = re.compile(rb'"segmentation":\s*\[[][0-9.,\s]*\]')
 SPLITS = {"train": "train2014", "test": "val2014"}
+SIZES = {"train": 82_783, "test": 40_504}
 SAMPLES = {
     "zsl_sample": "instances_val2014_unseen_48_17.json",
     "gzsl_sample": "instances_val2014_gzsi_48_17.json",
@@ -83,6 +84,7 @@ def load(root: Path, samples: bool = False) -> Dataset:
         split: read_instances(root / ANNOTATIONS / f"instances_{name}.json", name)
         for split, name in SPLITS.items()
     }
+    subset = check_sizes("coco2014", {name: len(part.names) for name, part in parts.items()}, SIZES)
     names = tuple(
         str(Path("coco", SPLITS[split], name))
         for split, part in parts.items()
@@ -111,6 +113,7 @@ def load(root: Path, samples: bool = False) -> Dataset:
                 split: int((~part.annotated).sum()) for split, part in parts.items()
             },
             "crowd annotations, counted": {split: part.crowds for split, part in parts.items()},
+            **subset,
         },
     )
 
@@ -120,6 +123,16 @@ def read_instances(path: Path, split: str, all_classes: bool = True) -> Instance
 
     `all_classes` asks for the 80 categories; the zero-shot files hold a part of them."""
     content = _read_json(path)
+    try:
+        return _instances(path, content, split, all_classes)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: an entry lacks what every instances file of COCO has "
+            f"({type(error).__name__}: {error}); get the official file again"
+        ) from error
+
+
+def _instances(path: Path, content: dict, split: str, all_classes: bool) -> Instances:
     column = _columns(path, content["categories"], all_classes)
     names = [image["file_name"] for image in content["images"]]
     wrong = [name for name in names if f"_{split}_" not in name]
@@ -154,10 +167,12 @@ def _read_json(path: Path) -> dict:
     text = _POLYGONS.sub(rb'"segmentation":[]', path.read_bytes())
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not valid JSON ({error}); unpack the official archive again"
         ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object: this is not an instances file of COCO")
     absent = [key for key in ("images", "annotations", "categories") if key not in content]
     if absent:
         raise ValueError(f"{path} has no {absent[0]!r}: this is not an instances file of COCO")

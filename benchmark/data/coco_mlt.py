@@ -11,6 +11,7 @@ from benchmark.data import _lists
 from benchmark.task import Dataset
 
 EMBEDDED = False
+SIZES = {"train": 1_909, "test": 5_000}
 
 
 def missing(root: Path) -> list[str]:
@@ -20,4 +21,4 @@ def missing(root: Path) -> list[str]:
 
 def load(root: Path) -> Dataset:
     """The data set. Raises `ValueError` with file and line for lists that contradict themselves."""
-    return _lists.load(root, "coco_mlt", "coco", "coco", ("train2017/", "val2017/"), {})
+    return _lists.load(root, "coco_mlt", "coco", "coco", ("train2017/", "val2017/"), {}, SIZES)

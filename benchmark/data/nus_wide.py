@@ -20,7 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.data._files import ImageFiles, check_unique, file_sizes, lines, split_rows
+from benchmark.data._files import (
+    ImageFiles,
+    check_sizes,
+    check_unique,
+    file_sizes,
+    lines,
+    split_rows,
+)
 from benchmark.task import Dataset
 
 EMBEDDED = False
@@ -28,6 +35,7 @@ FOLDER = Path("nus_wide")
 CONCEPTS = FOLDER / "ConceptsList/Concepts81.txt"
 TAGS = FOLDER / "NUS_WID_Tags/TagList1k.txt"
 PARTS = {"train": "Train", "test": "Test"}
+SIZES = {"train": 161_789, "test": 107_859}  # listed; images that are gone are left out later
 ZERO, ONE = ord("0"), ord("1")
 
 
@@ -53,12 +61,13 @@ def load(root: Path, missing_images: str = "drop") -> Dataset:
     check_unique(concepts, str(CONCEPTS))
     check_unique(tags, str(TAGS))
     classes = tuple(sorted({*concepts, *tags}))
-    names, labels, notes = [], [], {}
+    names, labels, notes, counts = [], [], {}, {}
     for split, part in PARTS.items():
         listed = [
             line.strip().replace("\\", "/")
             for line in lines(root / FOLDER / f"ImageList/{part}Imagelist.txt")
         ]
+        counts[split] = len(listed)
         y = _labels(root, part, len(listed), classes, concepts, tags)
         there = np.ones(len(listed), bool)
         if missing_images == "drop":
@@ -72,6 +81,7 @@ def load(root: Path, missing_images: str = "drop") -> Dataset:
         notes[split] = int((~there).sum())
     files = tuple(str(FOLDER / "Flickr" / name) for part in names for name in part)
     check_unique(files, "NUS-WIDE image lists")
+    subset = check_sizes("nus_wide", counts, SIZES)
     return Dataset(
         name="nus_wide",
         classes=tuple(name.replace("_", " ") for name in classes),
@@ -85,6 +95,7 @@ def load(root: Path, missing_images: str = "drop") -> Dataset:
             "listed images that are not on disk, left out": notes,
             "classes": f"{len(classes) - len(concepts)} tags (noisy) and {len(concepts)} concepts "
             f"(checked)",
+            **subset,
         },
     )
 

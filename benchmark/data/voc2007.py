@@ -10,7 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.data._files import ImageFiles, check_unique, file_sizes, lines, split_rows
+from benchmark.data._files import (
+    ImageFiles,
+    check_sizes,
+    check_unique,
+    file_sizes,
+    lines,
+    split_rows,
+)
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Dataset
 
 EMBEDDED = False
@@ -24,6 +31,7 @@ SPACED = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonit
 CLASSES = tuple(SPACED.get(name, name) for name in RAW_CLASSES)
 DIFFICULT = {"absent": ABSENT, "ignore": UNKNOWN, "present": PRESENT}
 SPLITS = {"train": "trainval", "test": "test"}
+SIZES = {"train": 5_011, "test": 4_952}
 
 
 def missing(root: Path) -> list[str]:
@@ -51,6 +59,7 @@ def load(root: Path, difficult: str = "absent") -> Dataset:
         identifiers += listed
         counts[split] = len(listed)
     check_unique(identifiers, "VOC2007 ImageSets/Main")
+    subset = check_sizes("voc2007", counts, SIZES)
     y = np.full((len(identifiers), len(RAW_CLASSES)), ABSENT, np.int8)
     cells = np.zeros(
         len(identifiers), np.int64
@@ -72,7 +81,8 @@ def load(root: Path, difficult: str = "absent") -> Dataset:
         splits=splits,
         open=ImageFiles(root, names),
         notes={
-            f"labels that rest on difficult objects alone ({difficult})": _per_split(cells, splits)
+            f"labels that rest on difficult objects alone ({difficult})": _per_split(cells, splits),
+            **subset,
         },
     )
 

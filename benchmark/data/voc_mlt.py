@@ -12,6 +12,7 @@ from benchmark.data.voc2007 import SPACED
 from benchmark.task import Dataset
 
 EMBEDDED = False
+SIZES = {"train": 1_142, "test": 4_952}
 
 
 def missing(root: Path) -> list[str]:
@@ -23,4 +24,4 @@ def missing(root: Path) -> list[str]:
 
 def load(root: Path) -> Dataset:
     """The data set. Raises `ValueError` with file and line for lists that contradict themselves."""
-    return _lists.load(root, "voc_mlt", "voc", "", ("/VOC2012/", "/VOC2007/"), SPACED)
+    return _lists.load(root, "voc_mlt", "voc", "", ("/VOC2012/", "/VOC2007/"), SPACED, SIZES)

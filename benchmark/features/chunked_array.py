@@ -210,7 +210,8 @@ class ChunkedArray:
                 int(chunk): value
                 for chunk, value in json.loads((self.folder / "marks.json").read_text()).items()
             }
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        # of any damage: bytes that are no text, text that is no JSON, JSON that is no table
+        except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError, RecursionError):
             return {}
 
     def _store(self, handle: int, chunk: int, values: np.ndarray) -> int:

@@ -15,18 +15,20 @@ from benchmark.spec import nearest
 ROOT = Path(__file__).resolve().parents[3]
 
 SURFACE = {
-    "run": "--settings --methods --datasets --encoders --seeds --selection --data --out --shard "
+    "run": "--settings --methods --datasets --encoders --seeds --selection --data --allow-subset "
+    "--out --shard "
     "--fresh "
     "--backend --address --slots --per-gpu --timeout --tensorboard",
-    "plan": "--settings --methods --datasets --encoders --seeds --selection --data --out --shard "
+    "plan": "--settings --methods --datasets --encoders --seeds --selection --data --allow-subset "
+    "--out --shard "
     "--fresh",
     "report": "--out --open --tables-only",
-    "list": "kind --data",
-    "one": "id --out --data --pdb --checkpoint",
+    "list": "kind --data --allow-subset",
+    "one": "id --out --data --allow-subset --pdb --checkpoint",
     "new": "kind name",
     "check": "name",
     "diff": "a b --out",
-    "data": "name --data --download",
+    "data": "name --data --allow-subset --download",
 }
 
 

@@ -120,7 +120,7 @@ def test_miniature_with_crlf_blanks_spaces_and_empty_labels(tmp_path):
     assert dataset.raw_classes[9] == "traffic light" and dataset.raw_classes[1] == "bicycle"
     assert len(dataset.splits["train"]) == 112 and len(dataset.splits["test"]) == 84
     assert not dataset.y[-1].any() and dataset.y[:-1].any(1).all()
-    assert dataset.notes == {"images without a label": {"train": 0, "test": 1}}
+    assert dataset.notes["images without a label"] == {"train": 0, "test": 1}
     assert dataset.open(0).mode == "RGB"
     assert dataset.captions[12] == "a picture of person and bicycle and cat."
     (tmp_path / "coco_mlt/coco_lt_captions.txt").unlink()

@@ -1,5 +1,7 @@
 """VOC2007 from XML: the difficult rule, names, splits, and files that are wrong."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -42,8 +44,9 @@ def test_difficult_rule_in_train_and_test(root, rule, value):
         assert only[BUS] == value and only[CAR] == value and only[PERSON] == ABSENT
         assert mixed[BUS] == PRESENT  # a difficult bus beside an ordinary one
         assert mixed[SOFA] == value and mixed[PERSON] == PRESENT
-    assert dataset.notes == {
-        f"labels that rest on difficult objects alone ({rule})": {"train": 3, "test": 3}
+    assert dataset.notes[f"labels that rest on difficult objects alone ({rule})"] == {
+        "train": 3,
+        "test": 3,
     }
 
 
@@ -67,6 +70,50 @@ def test_unknown_class_and_broken_xml_name_the_file(root):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"000003\.xml is missing"):
         voc2007.load(root)
+
+
+def test_a_halved_list_is_refused_unless_a_subset_is_meant(root, monkeypatch):
+    monkeypatch.delenv("LOWLABEL_ALLOW_SUBSET")
+    with pytest.raises(ValueError, match=r"42 train .*5,011 and 32 test .*4,952.*--allow-subset"):
+        voc2007.load(root)
+    monkeypatch.setenv("LOWLABEL_ALLOW_SUBSET", "1")
+    assert any("subset" in note for note in voc2007.load(root).notes)  # counted, in the record
+
+
+def test_an_empty_list_and_a_list_that_is_no_text(root, monkeypatch):
+    monkeypatch.setenv("LOWLABEL_DATA", str(root))
+    path = root / "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt"
+    path.write_text("\n")
+    data._load.cache_clear()
+    with pytest.raises(ValueError, match="no image in train"):
+        data.load("voc2007")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"trainval\.txt is not text in UTF-8"):
+        data.load("voc2007")
+
+
+def test_a_file_that_only_calls_itself_a_photograph(root):
+    dataset = voc2007.load(root)
+    (root / dataset.names[7]).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(OSError, match=r"000007\.jpg cannot be decoded"):
+        dataset.open(7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: {"classes": (*d.classes[:-1], d.classes[0])}, "two classes are called"),
+        (lambda d: {"y": d.y[:-1]}, "labels of shape"),
+        (lambda d: {"y": d.y + np.int8(2)}, "a label is none of"),
+        (lambda d: {"splits": {**d.splits, "test": d.splits["test"][:0]}}, "no image in test"),
+        (lambda d: {"splits": {**d.splits, "test": d.splits["train"]}}, "in train and in test"),
+    ],
+)
+def test_a_data_set_that_contradicts_itself(root, change, message):
+    dataset = voc2007.load(root)
+    data.check(dataset)
+    with pytest.raises(ValueError, match=message):
+        data.check(dataclasses.replace(dataset, **change(dataset)))
 
 
 def test_missing_image_and_image_listed_twice(root):

@@ -344,12 +344,16 @@ def test_processes_share_one_check_of_a_file_that_does_not_change(
     assert bytes_read_by_another_process() == feature_bank.nbytes
 
 
-@pytest.mark.parametrize("marks", ["", "{", '{"0": 1, "1'])
-def test_damaged_marks_mean_nothing_is_complete(tmp_path: Path, clip: Clip, marks: str) -> None:
+@pytest.mark.parametrize("marks", ["", "{", '{"0": 1, "1', b"\xff\xfe", "[1]", "7"])
+def test_damaged_marks_mean_nothing_is_complete(
+    tmp_path: Path, clip: Clip, marks: str | bytes
+) -> None:
     pictures = Pictures()
     feature_bank = FeatureBank(tmp_path, make_dataset(pictures), clip, "pixels")
     feature_bank.ensure(ALL)
-    (tmp_path / feature_bank.key / "marks.json").write_text(marks)
+    (tmp_path / feature_bank.key / "marks.json").write_bytes(
+        marks if isinstance(marks, bytes) else marks.encode()
+    )
     pictures.opened.clear()
     feature_bank.ensure(ALL)
     assert (
