@@ -75,10 +75,10 @@ class Prompts:
         self.cache.clear()
 
 
-def learning_rate(epoch: int, epochs: int, peak: float) -> float:
+def learning_rate(epoch: int, epochs: int, peak: float, warm_up: float = WARM_UP) -> float:
     """Dassl's cosine with one constant warm-up epoch, which is not deducted: the last epoch does
     not reach 0."""
-    return WARM_UP if epoch == 0 else 0.5 * peak * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+    return warm_up if epoch == 0 else 0.5 * peak * (1 + math.cos(math.pi * (epoch - 1) / epochs))
 
 
 def weight_of_sum(y: np.ndarray, weight: float) -> float:
@@ -119,13 +119,27 @@ def fit_prompts(
     groups = [{"params": [prompts.context], "peak": method.learning_rate}]
     if others:
         groups.append({"params": others, "peak": CALIBRATION_RATE, "weight_decay": 0.0})
+    fit_groups(method, groups, objective, train, run, prompts.cache.clear)
+
+
+def fit_groups(
+    method: Any,
+    groups: list[dict[str, Any]],
+    objective: Callable[[Tensor, Tensor], Tensor],
+    train: Part,
+    run: Run,
+    changed: Callable[[], None] = lambda: None,
+    warm_up: float = WARM_UP,
+) -> None:
+    """SGD on parameter `groups` with a "peak" rate each; `changed` is called after every epoch's
+    steps, before the engine looks at the method."""
     method.trainable_parameters = sum(
         value.numel() for group in groups for value in group["params"]
     )
     optimiser = torch.optim.SGD(groups, momentum=method.momentum, weight_decay=method.weight_decay)
     for epoch in range(method.epochs):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(epoch, method.epochs, group["peak"])
+            group["lr"] = learning_rate(epoch, method.epochs, group["peak"], warm_up)
         losses = []
         for x, y in train.batches(method.batch_size, shuffle=True, augment=method.augment):
             loss = objective(x, y)
@@ -133,7 +147,7 @@ def fit_prompts(
             loss.backward()
             optimiser.step()
             losses.append(loss.detach())
-        prompts.cache.clear()
+        changed()
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
             raise FloatingPointError(

@@ -4,44 +4,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.task import Part, Run
 from methods._losses import asymmetric_loss
 from methods._prompts import Prompts, fit_prompts, weight_of_sum
-
-
-def aggregate_regions(
-    regions: Tensor,
-    text_positive: Tensor,
-    text_negative: Tensor,
-    *,
-    region_scale: float = 20.0,
-    logit_scale: float = 5.0,
-) -> tuple[Tensor, Tensor]:
-    """(positive, negative) logits (B, C) of regions (B, R, D) and texts (C, D), of any norm (Sun et
-    al. 2022, eq. 3-4).
-
-    Each class weighs the regions by the softmax of its scaled cosine with the positive text; the
-    same weights serve the negative one. The logit is `logit_scale` times the weighted sum of the
-    scaled cosines.
-    """
-    scores, weights = _score_regions(
-        regions, torch.stack([text_positive, text_negative]), region_scale
-    )
-    positive, negative = (logit_scale * (weights * scores).sum(-1)).mT
-    return positive, negative
-
-
-def _score_regions(regions: Tensor, texts: Tensor, region_scale: float) -> tuple[Tensor, Tensor]:
-    """Scaled cosines (K, C, B, R) with texts (K, C, D), and the region weights (C, B, R) of
-    texts[0]."""
-    flat = regions.flatten(0, 1).float()
-    norms = torch.linalg.vector_norm(flat, dim=-1).clamp(min=1e-12)
-    cosines = F.normalize(texts.flatten(0, 1), dim=-1) @ flat.T / norms
-    scores = region_scale * cosines.view(*texts.shape[:2], *regions.shape[:2])
-    return scores, scores[0].softmax(-1)
+from methods._regions import aggregate_regions, score_regions
 
 
 @dataclass
@@ -137,7 +105,7 @@ class Method:
         """How much each region counts for each class (B, R, C); sums to 1 over the regions, of
         which 0 is the mean."""
         positive, _ = self.prompts.features(classes)
-        return _score_regions(x, positive[None], self.region_scale)[1].permute(1, 2, 0)
+        return score_regions(x, positive[None], self.region_scale)[1].permute(1, 2, 0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The contexts (2, M, W) or (2, C, M, W), positive first."""

@@ -1,4 +1,5 @@
-"""The linear probe against scikit-learn, its sweep, its edge cases, and the dense variant."""
+"""The linear probe against scikit-learn, its sweep, its edge cases, and the losses for partial
+labels."""
 
 from types import SimpleNamespace
 
@@ -10,15 +11,16 @@ from sklearn.linear_model import LogisticRegression as Reference
 
 from benchmark.metrics import average_precision
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Part, Run
+from methods._training_losses import LOSSES, make_loss
 from methods.linear_probe import COARSE, Method
+from tests.fixtures.golden import close, golden
 
 CLASSES = ("a", "b", "c", "d")
 CPU = torch.device("cpu")
 
 
-def world(n=160, width=12, known=0.6, regions=0, seed=0):
-    """Unit-norm features (n, D) or (n, R, D) in which classes are linear plus noise; masked and
-    full labels."""
+def world(n=160, width=12, known=0.6, seed=0):
+    """Unit-norm features (n, D) in which classes are linear plus noise; masked and full labels."""
     rng = np.random.default_rng(seed)
     latent = rng.normal(size=(n, width))
     noise = rng.normal(size=(n, len(CLASSES)))
@@ -26,10 +28,6 @@ def world(n=160, width=12, known=0.6, regions=0, seed=0):
         latent @ np.random.default_rng(99).normal(size=(width, len(CLASSES))) + 2 * noise > 1
     ).astype(np.int8)
     features = latent * np.linspace(1, 0.1, width) + 1
-    if regions:  # the evidence stands in one region, the others are noise
-        scattered = rng.normal(size=(n, regions, width)) + 1
-        scattered[np.arange(n), rng.integers(0, regions, n)] = 3 * latent
-        features = scattered
     x = F.normalize(torch.tensor(features, dtype=torch.float32), dim=-1)
     return x, np.where(rng.random(y.shape) < known, y, UNKNOWN).astype(np.int8), y
 
@@ -161,22 +159,80 @@ def test_columns_follow_the_classes_asked_for_and_state_survives(run):
     torch.testing.assert_close(fresh.predict(CLIP, x, CLASSES), scores)
 
 
-def test_dense_probe_learns_and_ignores_unknown_cells(run):
-    x, y, full = world(n=300, regions=3)
-    method = Method(dense=True, epochs=15)
-    assert method.needs == "regions" and Method().needs == "global"
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns_and_its_state_survives(loss, run):
+    x, y, full = world(n=300)
+    method = Method(loss=loss, epochs=30, learning_rate=0.01, constants="pocket")
     torch.manual_seed(0)
     method.fit(CLIP, part(x[:200], y[:200]), NOTHING, run)
-    precision = average_precision(full[200:], method.predict(CLIP, x[200:], CLASSES).numpy())
+    scores = method.predict(CLIP, x[200:], CLASSES)
+    precision = average_precision(full[200:], scores.numpy())
     assert precision.mean() > full[200:].mean() + 0.15
-    assert run.history[-1]["train/loss"] < run.history[0]["train/loss"] and len(run.history) == 15
-    assert method.state_dict()["weight"].shape == (8, 12)
+    assert len(run.history) == 30
+    fresh = Method(loss=loss)
+    fresh.load_state_dict(CLIP, CLASSES, method.state_dict())
+    torch.testing.assert_close(fresh.predict(CLIP, x[200:], CLASSES), scores)
 
 
-def test_dense_logits_on_one_region_are_linear():
-    from methods._dense_probe import logits
+def test_a_loss_takes_the_constants_of_a_data_set_and_explicit_ones_win():
+    assert make_loss("em").alpha == 0.2 and make_loss("em", "coco").alpha == 0.1
+    assert make_loss("em(alpha=0.3)", "coco").alpha == 0.3
+    assert make_loss("role", "nus").expected == 1.9
+    assert make_loss("splc", "coco").threshold == 0.6
 
-    weight, bias = torch.randn(4, 3), torch.randn(4)
-    x = F.normalize(torch.randn(2, 1, 3), dim=-1)
-    activation = 20 * (x[:, 0] @ weight.T + bias)
-    torch.testing.assert_close(logits(x, weight, bias), 5 * (activation[:, 2:] - activation[:, :2]))
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"loss": "focal"}, "loss='focal' should be one of an, ls"),
+        ({"loss": "em(beta=1)"}, "loss 'em' has no constant 'beta'; it has: alpha"),
+        ({"loss": "em("}, "cannot read loss='em\\('"),
+        ({"loss": "em", "constants": "imagenet"}, "constants='imagenet' should be one of voc"),
+        ({"loss": "em", "C": 1.0}, "belong to the logistic regression"),
+    ],
+)
+def test_a_wrong_loss_is_refused_with_the_remedy(fields, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Method(**fields)
+
+
+def test_large_losses_become_labels_for_good_only_in_the_permanent_scheme():
+    y = torch.full((4, 3), -1, dtype=torch.int8)
+    y[:, 0] = 1
+    logits, rows = torch.zeros(4, 3), torch.arange(4)
+    logits[0, 1] = 9.0
+    for name, expected in (("ll_cp(delta=0.5)", 1), ("ll_ct(delta=0.5)", -1)):
+        loss = make_loss(name)
+        loss.start(torch.zeros(4, 2), y, 10)
+        loss.start_epoch(2, lambda: torch.sigmoid(logits))
+        loss(logits, rows)
+        assert loss.y[0, 1] == expected
+    assert y[0, 1] == -1  # the labels of the part are nobody's to change
+
+
+def test_role_follows_the_official_estimator_step_by_step():
+    data = golden("losses_cole.npz")
+    labels = torch.from_numpy(np.where(data["role_labels_obs"] == 1, 1, -1))
+    x = torch.from_numpy(data["role_X"])
+    layer = torch.nn.Linear(5, 9)
+    layer.weight.data, layer.bias.data = torch.from_numpy(data["role_W0"]), torch.zeros(9)
+    loss = make_loss(f"role(expected={data['role_k']})")
+    loss.start(x, labels, 6)
+    known = labels == 1
+    assert (loss.estimates[known] - 5.293305).abs().max() < 1e-4
+    assert loss.estimates[~known].abs().max() <= 0.405466
+    loss.estimates.data = torch.from_numpy(data["role_init_est_logits"]).clone()
+    groups = [{"params": layer.parameters()}, {"params": loss.parameters(), "lr": 0.1}]
+    optimizer = torch.optim.Adam(groups, lr=0.01)
+    for step in range(6):
+        rows = torch.arange(step % 2, 10, 2)
+        value = loss(layer(x[rows]), rows)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        close(value, data[f"role_loss_{step}"])
+        if step == 0:
+            close(layer.weight.grad, data["role_gradW_step0"])
+            close(loss.estimates.grad, data["role_gradEst_step0"])
+    close(layer.weight, data["role_W6"], 1e-4)
+    close(loss.estimates, data["role_est_logits6"], 1e-4)
