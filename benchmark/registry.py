@@ -96,6 +96,23 @@ def _load_file(kind: str, path: Path) -> Any:
     return sys.modules[module_name]
 
 
+def locate(kind: str, name: str) -> tuple[Path, str] | None:
+    """File and class name of a plugin, found without importing it; None for an installed one
+    without source. Raises `ValueError` naming the nearest match when the name is unknown."""
+    if (kind, name) in _files:
+        return _files[kind, name], CLASS_NAMES[kind]
+    own = ROOT / kind / f"{name}.py"
+    if own.is_file() and not name.startswith("_"):
+        return own, CLASS_NAMES[kind]
+    point = _entry_points(kind).get(name)
+    if point is None:
+        raise ValueError(f"There is no {kind[:-1]} {name!r}. {nearest(name, names(kind))}")
+    found = importlib.util.find_spec(point.module)
+    if found is None or not found.has_location or found.origin is None:
+        return None
+    return Path(found.origin), point.attr or CLASS_NAMES[kind]
+
+
 def source_file(kind: str, name: str) -> Path:
     """The file that defines a plugin."""
     return Path(sys.modules[load(kind, name).__module__].__file__)

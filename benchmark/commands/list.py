@@ -1,12 +1,11 @@
 """`run_all.py list`: what can be compared."""
 
 import argparse
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Sequence
 
-from benchmark import data, registry
+from benchmark import catalogue, data, registry
 from benchmark.commands.parser import KINDS
 from benchmark.commands.suite import Suite
 
@@ -43,14 +42,11 @@ def table(kind: str) -> str:
         ]
         return "\n".join(lines) + "\n"
     for name in registry.names(kind):
-        plugin = registry.load(kind, name)
-        lines.append(f"  {name:16} {_first_line(plugin)}")
-        fields = [
-            f"{field.name}={field.default!r}" for field in dataclasses.fields(plugin) if field.init
-        ]
-        lines.append(f"  {'':16} {', '.join(fields)}")
-        if getattr(plugin, "PRESETS", {}):
-            lines.append(f"  {'':16} presets: {', '.join(plugin.PRESETS)}")
+        found = catalogue.entry(kind, name)
+        parameters = ", ".join(f"{key}={value}" for key, value in found.parameters.items())
+        lines.append(f"  {name:16} {found.summary}")
+        lines += [f"  {'':16} {parameters}"] * bool(parameters)
+        lines += [f"  {'':16} presets: {', '.join(found.presets)}"] * bool(found.presets)
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,7 @@ ARROWS = {
     "data": "files spec task",
     "features": "clip data files spec task",
     "registry": "spec store task",
+    "catalogue": "registry spec",
     "methods": "clip metrics task",
     "settings": "data task",
     "staleness": "registry",
@@ -27,7 +28,7 @@ ARROWS = {
     "sweep": "files spec store",
     "reports": "files metrics spec store",
     "pretraining": "clip data metrics task",
-    "commands": "clip data files metrics plan registry reports run spec staleness store sweep task",
+    "commands": "catalogue clip data files metrics plan registry reports run spec staleness store sweep task",
     "run_all": "commands",
 }
 
