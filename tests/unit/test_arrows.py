@@ -28,7 +28,8 @@ ARROWS = {
     "sweep": "files spec store",
     "reports": "files metrics spec store",
     "pretraining": "clip data metrics task",
-    "commands": "catalogue clip data files metrics plan registry reports run spec staleness store sweep task",
+    "commands": "catalogue clip data files metrics plan registry reports run spec staleness store "
+    "sweep task",
     "run_all": "commands",
 }
 

@@ -28,7 +28,8 @@ def test_fields_of_a_base_class_in_a_helper_are_read(tmp_path):
         "from dataclasses import dataclass\n"
         "from methods.zero_shot_clip import Method as Parent\n"
         "class Mine:\n    depth: int = 3\n"
-        '@dataclass\nclass Method(Parent, Mine):\n    """Mine.\n\n    More."""\n    beta: float = 1e-3\n'
+        "@dataclass\nclass Method(Parent, Mine):\n"
+        '    """Mine.\n\n    More."""\n    beta: float = 1e-3\n'
     )
     name = registry.register_file("methods", tmp_path / "child.py")
     found = catalogue.entry("methods", name)

@@ -120,11 +120,18 @@ def test_annotation_file_of_the_wrong_split(root):
         (lambda c: c["annotations"][0].update(image_id=4_242), "annotation 1 points to image 4242"),
         (lambda c: c["annotations"][0].update(category_id=12), "category 12"),
         (lambda c: c["categories"][0].update(name="unicorn"), "COCO has no class 'unicorn'"),
-        (lambda c: c["annotations"][0].pop("category_id"), "lacks what every .* 'category_id'"),
-        (lambda c: c["images"][0].pop("file_name"), "lacks what every .* 'file_name'"),
-        (lambda c: c.update(images=[7]), "lacks what every instances file"),
+        (lambda c: c["annotations"][0].pop("category_id"), "not an inst.*field `category_id`"),
+            lambda c: c["annotations"][0].pop("category_id"),
+            "not an instances file.*field `category_id`",
+        ),
+        (lambda c: c["images"][0].pop("file_name"), "not an instances file.*field `file_name`"),
+        (lambda c: c.update(images=[7]), "not an instances file.*Expected `object`, got `int`"),
         (lambda c: c["categories"].pop(), "79 categories instead of 80"),
-        (lambda c: c.pop("annotations"), "no 'annotations': this is not an instances file"),
+        (lambda c: c.pop("annotations"), "not an instances file of COCO.*field `annotations`"),
+        (
+            lambda c: c["annotations"][2].update(image_id="7"),
+            r"Expected `int`, got `str` - at `\$.annotations\[2\].image_id`",
+        ),
     ],
 )
 def test_contradictions_are_errors_that_name_the_file(root, change, message):
@@ -138,6 +145,9 @@ def test_cut_json_and_missing_image(root):
     path = root / ANNOTATIONS / "instances_val2014.json"
     whole = path.read_text()
     path.write_text(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"instances_val2014\.json is not valid JSON"):
+        coco2014.load(root)
+    path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"instances_val2014\.json is not valid JSON"):
         coco2014.load(root)
     path.write_text(whole)
