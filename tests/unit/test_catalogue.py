@@ -44,7 +44,7 @@ def test_a_file_with_a_syntax_error_is_listed_as_such(tmp_path):
     assert "cannot be read" in catalogue.entry("methods", name).summary
 
 
-@pytest.mark.skip('task.py still imports torch')
+@pytest.mark.skip("task.py still imports torch")
 def test_listing_methods_imports_no_torch():
     code = (
         "import sys, run_all; sys.argv[1:] = ['list', 'methods']; run_all.command();"
