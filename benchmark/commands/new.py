@@ -5,6 +5,8 @@ import keyword
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmark import registry
+from benchmark.commands.parser import command
 from benchmark.commands.suite import Suite
 from benchmark.registry import ROOT
 
@@ -94,23 +96,27 @@ class Setting:
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
-    path = write(arguments.kind, arguments.name)
+    path = write(arguments.kind, arguments.name, Path.cwd())
+    shown = arguments.name if path.parent.parent == ROOT else path.name
 
     def say() -> int:
-        print(f"Wrote {path}. Edit it, then: python run_all.py check {arguments.name}")
+        print(f"Wrote {path}. Edit it, then: {command()} check {shown}")
         return 0
 
     return say
 
 
-def write(kind: str, name: str) -> Path:
-    """Writes methods/NAME.py or settings/NAME.py; raises `ValueError` for a bad or taken name."""
+def write(kind: str, name: str, folder: Path) -> Path:
+    """In the suite's own folder methods/NAME.py or settings/NAME.py, in any other NAME.py. Raises
+    `ValueError` for a bad or taken name."""
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise ValueError(
             f"{name!r} cannot be a plugin's name; use letters, digits and underscores, e.g. "
             f"my_idea."
         )
-    path = ROOT / f"{kind}s" / f"{name}.py"
+    if name in registry.names(f"{kind}s"):
+        raise ValueError(f"The {kind} {name} exists already; choose another name.")
+    path = (folder / f"{kind}s" if folder.resolve() == ROOT else folder) / f"{name}.py"
     if path.exists():
         raise ValueError(f"{path} exists already; choose another name.")
     path.write_text({"method": METHOD, "setting": SETTING}[kind].replace("NAME:", f"{name}:", 1))

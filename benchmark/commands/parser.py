@@ -43,6 +43,11 @@ def program() -> str:
     return "lowlabel" if Path(sys.argv[0]).stem == "lowlabel" else "run_all.py"
 
 
+def command() -> str:
+    """How a person calls this program again."""
+    return "lowlabel" if program() == "lowlabel" else "python run_all.py"
+
+
 class _Parser(argparse.ArgumentParser):
     """A mistake is an exception, so that it is told in one line like any other."""
 
@@ -97,7 +102,7 @@ def parsers() -> tuple[_Parser, dict[str, _Parser]]:
     top.epilog = (
         "flags of run (plan takes the first group)\n\nwhich runs:"
         + sections[2]
-        + EXAMPLES.format(program="python run_all.py" if program() != "lowlabel" else "lowlabel")
+        + EXAMPLES.format(program=command())
     )
     return top, parsers
 

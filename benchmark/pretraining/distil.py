@@ -20,9 +20,9 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import torch
+from rich.progress import Progress, track
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from benchmark.clip.pocket import create, open_clip, weights_path, write_weights
 from benchmark.pretraining import captions, corpus, towers
@@ -122,12 +122,10 @@ def scene_pool(teacher: str, now: Stage, folder: Path, processes: int) -> dict[s
     there."""
     path = folder / f"pool-{now.canvas}-{now.most}-{now.pool}.joblib"
     if not path.exists():
-        starts = tqdm(
-            range(0, now.pool, 1000), unit="000 scenes", desc=f"{now.canvas} px", mininterval=5
-        )
+        starts = range(0, now.pool, 1000)
         jobs = (
             joblib.delayed(pool_part)(teacher, now, start, min(1000, now.pool - start))
-            for start in starts
+            for start in track(starts, f"{now.canvas} px, thousands of scenes")
         )
         parts = joblib.Parallel(n_jobs=min(processes, len(starts)))(jobs)
         joblib.dump(
@@ -286,14 +284,9 @@ def _work(
         held_out = [corpus.pretraining_scene(corpus.HELD_OUT + i, 96, 5) for i in range(count)]
         if student.samples == 0:
             log.write_text(",".join(COLUMNS) + "\n")
-    progress = tqdm(
-        total=total,
-        initial=student.samples,
-        unit="scene",
-        desc=name,
-        mininterval=5,
-        disable=rank > 0,
-    )
+    progress = Progress(disable=rank > 0)
+    progress.start()
+    scenes = progress.add_task(f"{name}, scenes", total=total, completed=student.samples)
     recent, since, mark, pools = [], time.perf_counter(), student.samples, {}
     while student.samples < total:
         now = stage(stages, student.samples)
@@ -301,7 +294,7 @@ def _work(
             pools = {now: scene_pool(TEACHER[name], now, folder, 1)}
         rate = learning_rate(now, student.samples, total)
         recent.append(student.step(pools[now], rate, rank, processes))
-        progress.update(BATCH)
+        progress.advance(scenes, BATCH)
         if rank == 0 and (student.samples % every < BATCH or student.samples >= total):
             speed = (student.samples - mark) / (time.perf_counter() - since)
             row = {key: f"{np.mean([part[key] for part in recent]):.3f}" for key in WEIGHTS}
@@ -312,7 +305,7 @@ def _work(
                 csv.DictWriter(file, COLUMNS).writerow(row)
             student.save()
             recent, since, mark = [], time.perf_counter(), student.samples
-    progress.close()
+    progress.stop()
 
 
 def distil(

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from rich.progress import Progress
 from sklearn.metrics import average_precision_score
 from torch import nn
-from tqdm import tqdm
 
 from benchmark.clip.pocket import FOLDER, open_clip, weights_path, write_weights
 from benchmark.pretraining import captions, corpus, towers
@@ -172,12 +172,14 @@ def pretrain(
     log = folder / f"{name}.csv"
     if trainer.samples == 0:
         log.write_text(",".join(COLUMNS) + "\n")
-    progress = tqdm(total=total, initial=trainer.samples, unit="scene", desc=name, mininterval=5)
+    progress = Progress()
+    progress.start()
+    scenes = progress.add_task(f"{name}, scenes", total=total, completed=trainer.samples)
     recent, since, mark = [], time.perf_counter(), trainer.samples
     while trainer.samples < total:
         now = stage(trainer.samples)
         recent.append(trainer.step(total))
-        progress.update(BATCH)
+        progress.advance(scenes, BATCH)
         if (
             trainer.samples // evaluate_every > (trainer.samples - BATCH) // evaluate_every
             or trainer.samples >= total
@@ -190,7 +192,7 @@ def pretrain(
                 "images_per_second": f"{rate:.0f}",
             }
             row |= {"rate": f"{learning_rate(trainer.samples - BATCH, total):.2e}"}
-            row |= {"scale": f"{float(trainer.model.logit_scale.exp()):.2f}"}
+            row |= {"scale": f"{float(trainer.model.logit_scale.detach().exp()):.2f}"}
             table = None if now.read else trainer.table
             row |= {
                 "mAP": f"{zero_shot_map(trainer.average, trainer.vocabulary, held_out, table):.2f}"
@@ -200,7 +202,7 @@ def pretrain(
             trainer.save()
             trainer.export(folder / f"{name}.npz")
             recent, since, mark = [], time.perf_counter(), trainer.samples
-    progress.close()
+    progress.stop()
     ship(name, trainer.export(weights_path(name)), log)
 
 

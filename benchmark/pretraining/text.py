@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from benchmark.clip.pocket import TOKENS, open_clip
 from benchmark.pretraining import captions, towers
@@ -53,7 +53,7 @@ def teach_text(
         optimiser, TEXT_RATE, total_steps=steps, pct_start=0.1
     )
     factors, same = list(captions.FACTORS.values()), torch.arange(len(captions.CLASSES))
-    for step in tqdm(range(steps), desc="text", mininterval=5):
+    for step in track(range(steps), "text tower"):
         random = np.random.default_rng([11, step])
         chosen = [
             factors[i] for i in random.permutation(len(factors))[: 1 + (random.random() < 0.4)]
@@ -78,7 +78,7 @@ def teach_text(
         optimiser.step()
         schedule.step()
         if step % 50 == 49:
-            tqdm.write(f"text step {step}: loss {float(loss.detach()):.3f}")
+            print(f"text step {step}: loss {float(loss.detach()):.3f}")
 
 
 def adopt_text(model: nn.Module, teacher: nn.Module, vocabulary: Vocabulary) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import run_all
 from benchmark import __version__, commands
+from benchmark.commands import new
 from benchmark.commands.parser import parsers
 from benchmark.commands.suite import parse_seeds
 from benchmark.spec import nearest
@@ -155,6 +156,22 @@ def test_list_names_everything(capsys, tmp_path, monkeypatch):
         "pocket-RN",
     ):
         assert name in printed
+
+
+@pytest.mark.parametrize("kind", ["method", "setting"])
+def test_new_writes_into_the_working_folder(kind, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main("new", kind, "my_own_idea") == 0
+    assert (tmp_path / "my_own_idea.py").read_text().startswith('"""my_own_idea: ')
+    assert "check my_own_idea.py" in capsys.readouterr().out
+    assert main("new", kind, "my_own_idea") == 2  # and never over something
+    assert "my_own_idea.py exists already" in capsys.readouterr().err
+
+
+def test_new_in_the_checkout_writes_beside_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(new, "ROOT", tmp_path)
+    (tmp_path / "methods").mkdir()
+    assert new.write("method", "my_own_idea", tmp_path) == tmp_path / "methods/my_own_idea.py"
 
 
 def test_plan_of_the_readme_command_has_all_ratios_and_runs_nothing(capsys, tmp_path, monkeypatch):
