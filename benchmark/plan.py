@@ -1,17 +1,19 @@
 """The plan: the product of the axes, reasons to skip, the state of every run, its cost, and the
 order."""
 
+import dataclasses
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmark import data, registry
 from benchmark.clip.encoder_name import parse_encoder
-from benchmark.spec import nearest
+from benchmark.spec import Encoder, Job, Spec, Value, nearest
 from benchmark.staleness import code_digest
 from benchmark.store import Record, Store
+from benchmark.task import Setting
 
 TODO, DONE, STALE, FAILED, NOT_APPLICABLE = "todo", "done", "stale", "failed", "n/a"
 SELECTIONS = ("last", "val", "oracle")
@@ -27,13 +29,13 @@ class Axes:
     settings: tuple[str, ...]
     # () = the setting's real candidates that are found under --data, else embedded ones
     datasets: tuple[str, ...] = ()
-    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)  # setting -> data sets
+    candidates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # setting -> data sets
     # () = the setting's own, or the pocket encoder for embedded data
     encoders: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     selection: str = "last"
     # setting -> parameter -> values left open
-    sweeps: dict[str, dict[str, list]] = field(default_factory=dict)
+    sweeps: Mapping[str, Mapping[str, list[Value]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,24 +43,26 @@ class Row:
     """One run of the plan. `state` is todo, done, stale, failed or n/a; `reason` says why for
     failed and n/a."""
 
-    id: str
-    spec: dict[str, Any]
+    spec: Spec
     state: str
     reason: str = ""
     seconds: float = UNKNOWN_SECONDS
     bank: str = ""  # rows with the same text share a feature bank
 
-    def job(self, tensorboard: bool = False) -> dict[str, Any]:
-        """The picklable, path-free-of-identity dictionary that `execute` takes."""
-        return {
-            "id": self.id,
-            "description": self.spec,
-            "seconds": self.seconds,
-            "bank": self.bank,
-            "plugins": registry.plugin_files(),
-            "data": str(data.root().resolve()),
-            "tensorboard": tensorboard,
-        }
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    def job(self, tensorboard: bool = False) -> Job:
+        """What a child process needs to compute this row."""
+        return Job(
+            self.spec,
+            data=str(data.root().resolve()),
+            plugins=registry.plugin_files(),
+            seconds=self.seconds,
+            bank=self.bank,
+            tensorboard=tensorboard,
+        )
 
 
 def make_plan(axes: Axes, store: Store) -> list[Row]:
@@ -85,19 +89,19 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
             preset = _preset(method_name, setting_name, dataset, encoder)
             method = registry.make("methods", method_name, parameters, preset)
             for seed in axes.seeds:
-                spec = {
-                    "method": registry.describe(method_name, method),
-                    "setting": registry.describe(setting_name, setting),
-                    "encoder": encoder,
-                    "selection": axes.selection,
-                    "seed": seed,
-                }
+                spec = Spec(
+                    registry.describe(method_name, method),
+                    registry.describe(setting_name, setting),
+                    encoder,
+                    axes.selection,
+                    seed,
+                )
                 row = _row(spec, setting.skip(method), records, method.needs)
                 rows[row.id] = row
     return _with_costs(list(rows.values()), list(records.values()))
 
 
-def _settings(axes: Axes) -> list[tuple[str, str, dict[str, Any]]]:
+def _settings(axes: Axes) -> list[tuple[str, str, registry.Parameters]]:
     """(setting, data set, parameters) of the plan, with the data sets checked to be there."""
     found = []
     for text in axes.settings:
@@ -116,7 +120,7 @@ def _settings(axes: Axes) -> list[tuple[str, str, dict[str, Any]]]:
     return found
 
 
-def _found_datasets(setting: str, candidates: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _found_datasets(setting: str, candidates: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """The real data sets among a setting's candidates that are there, else the embedded ones."""
     named = candidates.get(setting) or (registry.load("settings", setting).dataset,)
     real = tuple(name for name in named if not data.embedded(name) and not data.available(name))
@@ -129,48 +133,45 @@ def _require(dataset: str) -> None:
         raise FileNotFoundError(missing)
 
 
-def _encoders(axes: Axes, setting: Any, dataset: str) -> list[dict[str, Any]]:
+def _encoders(axes: Axes, setting: Setting, dataset: str) -> list[Encoder]:
     default = "pocket-RN" if data.embedded(dataset) else setting.encoder
     return [parse_encoder(text) for text in axes.encoders or (default,)]
 
 
-def _preset(method: str, setting: str, dataset: str, encoder: dict[str, Any]) -> str:
+def _preset(method: str, setting: str, dataset: str, encoder: Encoder) -> str:
     """The preset that a method has for the case at hand, "" for none; naming one on the command
     line overrules this.
 
     For the shipped small encoders: "pocket_<setting>", "pocket". For others the official
     configurations: "<data set>_<tower>" such as "voc_mlt_vitb16", then "<setting>".
     """
-    presets = getattr(registry.load("methods", method), "PRESETS", {})
-    if encoder["name"].startswith("pocket"):
+    presets = registry.load("methods", method).PRESETS
+    if encoder.name.startswith("pocket"):
         candidates = (f"pocket_{setting}", "pocket")
     else:
         candidates = (f"{dataset}_{encoder['name'].replace('-', '').lower()}", setting)
     return next((name for name in candidates if name in presets), "")
 
 
-def _row(spec: dict[str, Any], skip: str, records: dict[str, Record], needs: str) -> Row:
-    run_id = registry.run_id(spec)
-    bank = f"{spec['setting']['dataset']} {needs} {sorted(spec['encoder'].items())}"
+def _row(spec: Spec, skip: str, records: Mapping[str, Record], needs: str) -> Row:
+    bank = f"{spec.dataset} {needs} {spec.encoder.text}"
     if skip:
-        return Row(run_id, spec, NOT_APPLICABLE, skip, 0.0, bank)
-    record = records.get(run_id)
+        return Row(spec, NOT_APPLICABLE, skip, 0.0, bank)
+    record = records.get(spec.id)
     if record is None:
-        return Row(run_id, spec, TODO, bank=bank)
+        return Row(spec, TODO, bank=bank)
     if record["status"] != "done":
         error = record["error"]
         reason = f"{record['status']}: {error.get('type', '')} {error.get('message', '')}".strip()
-        return Row(run_id, spec, FAILED, reason, bank=bank)
-    return Row(run_id, spec, STALE if is_stale(record) else DONE, bank=bank)
+        return Row(spec, FAILED, reason, bank=bank)
+    return Row(spec, STALE if is_stale(record) else DONE, bank=bank)
 
 
 def is_stale(record: Record) -> bool:
     """Whether the code that decides this record's numbers has changed since (comments and
     docstrings do not count)."""
     spec = record["spec"]
-    current = code_digest(
-        spec["method"]["name"], spec["setting"]["name"], spec["setting"]["dataset"]
-    )
+    current = code_digest(spec.method.name, spec.setting.name, spec.dataset)
     return record["provenance"].get("code_digest") != current
 
 
@@ -186,7 +187,7 @@ def recorded_rows(records: list[Record]) -> list[Row]:
             rows.append(_row(record["spec"], "", {record["id"]: record}, ""))
         # its plugin is gone: the number stands, but nobody can repeat it
         except ValueError as error:
-            rows.append(Row(record["id"], record["spec"], STALE, str(error)))
+            rows.append(Row(record["spec"], STALE, str(error)))
     return rows
 
 
@@ -194,42 +195,24 @@ def _with_costs(rows: list[Row], records: list[Record]) -> list[Row]:
     """Estimates seconds from earlier records: same method × data set × encoder, else same method,
     else a constant."""
 
-    def keys(spec: dict[str, Any]) -> list[tuple]:
-        method, dataset = spec["method"]["name"], spec["setting"]["dataset"]
-        return [(method, dataset, spec["encoder"]["name"]), (method,)]
+    def keys(spec: Spec) -> list[tuple[str, ...]]:
+        method = spec.method.name
+        return [(method, spec.dataset, spec.encoder.name), (method,)]
 
-    seconds: dict[tuple, list[float]] = {}
+    seconds: dict[tuple[str, ...], list[float]] = {}
     for record in records:
         if record["status"] == "done":
-            cost = sum(
-                record["cost"].get(part, 0.0) for part in ("feature_s", "fit_s", "predict_s")
-            )
+            took = record["cost"]
+            cost = took.get("feature_s", 0.0) + took.get("fit_s", 0.0) + took.get("predict_s", 0.0)
             for key in keys(record["spec"]):
                 seconds.setdefault(key, []).append(cost)
     estimated = []
     for row in rows:
         known = next((seconds[key] for key in keys(row.spec) if key in seconds), None)
         cost = sum(known) / len(known) if known else UNKNOWN_SECONDS
-        estimated.append(
-            Row(**{**row.__dict__, "seconds": 0.0 if row.state == NOT_APPLICABLE else cost})
-        )
+        seconds_of_row = 0.0 if row.state == NOT_APPLICABLE else cost
+        estimated.append(dataclasses.replace(row, seconds=seconds_of_row))
     return estimated
-
-
-def label(spec: dict[str, Any]) -> str:
-    """One line that a person recognises a run by."""
-    setting = spec["setting"]
-    details = [f"{key}={setting[key]}" for key in ("known",) if key in setting]
-    encoder = spec["encoder"]["name"]
-    parts = [
-        spec["method"]["name"],
-        setting["name"],
-        setting["dataset"],
-        *details,
-        encoder,
-        f"seed={spec['seed']}",
-    ]
-    return " ".join(parts)
 
 
 def shard(rows: list[Row], text: str) -> list[Row]:

@@ -9,21 +9,26 @@ elsewhere is named by its path, an installed package by an entry point in the gr
 
 import ast
 import dataclasses
-import hashlib
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import itertools
-import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from benchmark.spec import nearest
-from benchmark.store import SCHEMA
+from benchmark.spec import Choice, Value, nearest
+from benchmark.task import NEEDS, Method, Setting
 
 ROOT = Path(__file__).resolve().parent.parent
-CLASS_NAMES = {"methods": "Method", "settings": "Setting"}
+BASES: dict[str, type] = {"methods": Method, "settings": Setting}
+CLASS_NAMES = {kind: base.__name__ for kind, base in BASES.items()}
+
+# Of a plugin, as written: a list means several runs. Values are checked against the fields.
+Parameters = dict[str, Any]
 
 _files: dict[tuple[str, str], Path] = {}  # (kind, name) -> a plugin file outside the suite
 
@@ -63,29 +68,44 @@ def plugin_files() -> dict[str, str]:
     return {f"{kind}:{name}": str(path) for (kind, name), path in _files.items()}
 
 
-def load(kind: str, name: str) -> type:
-    """The plugin class. Raises `ValueError` naming the nearest match when the name is unknown."""
+def load(kind: str, name: str) -> type[Any]:
+    """The plugin class. Raises `ValueError` that names the nearest match for an unknown name, or
+    says what a file lacks to be a plugin."""
     if (kind, name) in _files:
-        module = _load_file(kind, _files[kind, name])
+        found: object = _load_file(kind, _files[kind, name])
     elif (ROOT / kind / f"{name}.py").is_file() and not name.startswith("_"):
-        module = importlib.import_module(f"{kind}.{name}")
+        found = importlib.import_module(f"{kind}.{name}")
     elif name in _entry_points(kind):
-        loaded = _entry_points(kind)[name].load()
-        if isinstance(loaded, type):
-            return loaded
-        module = loaded
+        found = _entry_points(kind)[name].load()
     else:
         raise ValueError(f"There is no {kind[:-1]} {name!r}. {nearest(name, names(kind))}")
-    plugin = getattr(module, CLASS_NAMES[kind], None)
-    if plugin is None or not dataclasses.is_dataclass(plugin):
-        raise ValueError(f"{module.__file__} has no dataclass called {CLASS_NAMES[kind]!r}.")
+    plugin = found if isinstance(found, type) else getattr(found, CLASS_NAMES[kind], None)
+    if not isinstance(plugin, type) or not dataclasses.is_dataclass(plugin):
+        where = getattr(found, "__file__", name)
+        raise ValueError(f"{where} has no dataclass called {CLASS_NAMES[kind]!r}.")
+    return _completed(kind, plugin)
+
+
+@functools.cache
+def _completed(kind: str, plugin: type) -> type[Any]:
+    """The class with the defaults of its base, also where a plugin does not name the base."""
+    base = BASES[kind]
+    if not issubclass(plugin, base):
+        doc = {"__module__": plugin.__module__, "__doc__": plugin.__doc__}
+        plugin = type(plugin.__name__, (plugin, base), doc)
+    needs = getattr(plugin, "needs", None)
+    if base is Method and not (isinstance(needs, property) or needs in NEEDS):
+        said = "does not say what it needs" if needs is None else f"needs {needs!r}"
+        known = ", ".join(f'"{name}"' for name in NEEDS)
+        raise ValueError(f"{plugin.__module__}.Method {said}: set needs to one of {known}.")
     return plugin
 
 
-def _load_file(kind: str, path: Path) -> Any:
+def _load_file(kind: str, path: Path) -> ModuleType:
     module_name = f"lowlabel_plugin_{kind}_{path.stem}"
     if module_name not in sys.modules:
         specification = importlib.util.spec_from_file_location(module_name, path)
+        assert specification is not None and specification.loader is not None, path
         module = importlib.util.module_from_spec(specification)
         sys.modules[module_name] = module  # dataclasses look their own module up
         try:
@@ -115,13 +135,13 @@ def locate(kind: str, name: str) -> tuple[Path, str] | None:
 
 def source_file(kind: str, name: str) -> Path:
     """The file that defines a plugin."""
-    return Path(sys.modules[load(kind, name).__module__].__file__)
+    return Path(str(sys.modules[load(kind, name).__module__].__file__))
 
 
 # ---- text -> descriptions -> objects -------------------------------------------------------------
 
 
-def parse(text: str) -> tuple[str, dict[str, Any]]:
+def parse(text: str) -> tuple[str, Parameters]:
     """ "coop(context_length=[4, 16])" -> ("coop", {"context_length": [4, 16]}); a path ends in
     .py."""
     name, bracket, _ = text.partition("(")
@@ -153,7 +173,7 @@ def _value(node: ast.expr, problem: str) -> Any:
         raise ValueError(problem) from None
 
 
-def make(kind: str, name: str, parameters: dict[str, Any], preset: str = "") -> Any:
+def make(kind: str, name: str, parameters: Parameters, preset: str = "") -> Any:
     """An object of the plugin. A preset (the argument, or the parameter of that name) fills in
     before `parameters`."""
     plugin = load(kind, name)
@@ -163,7 +183,7 @@ def make(kind: str, name: str, parameters: dict[str, Any], preset: str = "") -> 
             raise ValueError(
                 f"{name} has no parameter {parameter!r}. {nearest(parameter, sorted(fields))}"
             )
-    presets = getattr(plugin, "PRESETS", {})
+    presets = plugin.PRESETS
     preset = parameters.get("preset", preset)
     if preset and preset not in presets:
         raise ValueError(f"{name} has no preset {preset!r}. {nearest(preset, sorted(presets))}")
@@ -193,38 +213,28 @@ def _checked(name: str, parameter: str, value: Any, default: Any) -> Any:
     return value
 
 
-def describe(name: str, plugin: Any) -> dict[str, Any]:
-    """{"name": name, parameter: value, …} with every default filled in; `rebuild` is its
-    inverse."""
-    values = {
-        field.name: getattr(plugin, field.name)
-        for field in dataclasses.fields(plugin)
-        if field.init
-    }
-    return {
-        "name": name,
-        **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()},
-    }
+def describe(name: str, plugin: Method | Setting) -> Choice:
+    """The plugin by name with every parameter filled in; `rebuild` is its inverse."""
+    fields = [field.name for field in dataclasses.fields(plugin) if field.init]  # type: ignore[arg-type]  # checked by load
+    return Choice(name, {field: getattr(plugin, field) for field in fields})
 
 
-def rebuild(kind: str, description: dict[str, Any]) -> Any:
-    """The object of a description. Presets are already part of it and are not applied again."""
-    parameters = {key: value for key, value in description.items() if key != "name"}
-    plugin = load(kind, description["name"])
+def rebuild(kind: str, choice: Choice) -> Any:
+    """The object of a choice. Presets are already part of it and are not applied again."""
+    plugin = load(kind, choice.name)
     fields = {field.name: field.default for field in dataclasses.fields(plugin) if field.init}
-    unknown = sorted(set(parameters) - set(fields))
+    unknown = sorted(set(choice.parameters) - set(fields))
     if unknown:
         raise ValueError(
-            f"{description['name']} no longer has the parameter {unknown[0]!r} of this record."
+            f"{choice.name} no longer has the parameter {unknown[0]!r} of this record."
         )
-    return plugin(
-        **{key: _checked(description["name"], key, v, fields[key]) for key, v in parameters.items()}
-    )
+    values = choice.parameters.items()
+    return plugin(**{key: _checked(choice.name, key, v, fields[key]) for key, v in values})
 
 
 def expand(
-    kind: str, text: str, sweep: dict[str, list] | None = None
-) -> list[tuple[str, dict[str, Any]]]:
+    kind: str, text: str, sweep: Mapping[str, list[Value]] | None = None
+) -> list[tuple[str, Parameters]]:
     """Every (name, parameters) that a text means: a list in a parameter is several runs, a tuple is
     a value.
 
@@ -240,12 +250,3 @@ def expand(
         (name, dict(zip(axes, combination, strict=True)))
         for combination in itertools.product(*values)
     ]
-
-
-def run_id(description: dict[str, Any]) -> str:
-    """12 hex digits of the sha256 of the canonical JSON of a description: independent of the order
-    of keys."""
-    text = json.dumps(
-        {"schema": SCHEMA, **description}, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

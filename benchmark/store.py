@@ -14,16 +14,75 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypedDict
+from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
 from benchmark.files import lock, write_atomically
+from benchmark.spec import SCHEMA, JsonObject, Spec
 
 if TYPE_CHECKING:
     import pandas as pd  # imported where it is used: a supervisor reads records and must start fast
 
-SCHEMA = 1  # a record of another schema counts as missing, so its run is computed again
+
+class TaskRecord(TypedDict, total=False):
+    """What was asked, in numbers: the sizes of the parts and the labels that were known."""
+
+    n_train: int
+    n_val: int
+    n_test: int
+    n_classes: int
+    known_rate: float  # fraction of the cells (image, seen class) of train and val
+    known_positives: list[int]  # (C,)
+    known_negatives: list[int]  # (C,)
+    images_without_known_label: int
+    fingerprint: str  # of the test labels and views: the name of the file in tasks/
+    labels: str  # hash of the masked labels
+    views: dict[str, dict[str, int]]  # {view: {"rows", "columns"}}
+    classes: list[str]
+    groups: dict[str, list[int]]  # {group: positions of its classes}
+    prevalence: float  # percent, mean over the classes
+    notes: JsonObject  # counted exclusions and rules of the data set
+
+
+class Cost(TypedDict, total=False):
+    """Seconds of the phases, peak memory (MB are 10⁶ bytes), and where."""
+
+    feature_s: float
+    fit_s: float
+    predict_s: float
+    peak_ram_mb: float
+    peak_gpu_mb: float
+    trainable_parameters: int
+    device: str
+    threads: int
+    shared_by: int  # runs at once on the device
+
+
+class Provenance(TypedDict, total=False):
+    """Where a number came from."""
+
+    commit: str
+    dirty: bool
+    code_digest: str
+    weights_sha256: str
+    versions: dict[str, str]
+    host: str
+    platform: str
+    argv: list[str]
+    plugins: dict[str, str]  # "kind:name" -> file
+    start: str  # UTC, ISO 8601
+    end: str
+
+
+class Failure(TypedDict, total=False):
+    """Why a run is not done."""
+
+    type: str
+    message: str
+    log: str  # its last 2,000 characters
+    exit_code: int
+    signal: str
 
 
 class Record(TypedDict):
@@ -31,34 +90,24 @@ class Record(TypedDict):
 
     schema: int
     id: str  # 12 hex digits, the name of the folder
-    # done | failed (exception, or an exit without a record) | crashed (signal) | timeout
-    status: str
-    # {"method": {"name", …}, "setting": {"name", …}, "encoder": {…}, "selection", "seed"}
-    spec: dict[str, Any]
-    # n_train n_val n_test n_classes; known_rate; known_positives (C,), known_negatives (C,);
-    task: dict[str, Any]
-    #                       fingerprint (of the label matrices), view sizes, classes, groups, notes
-    # {view: {metric: value}}, recomputable from scores.npy at any time
-    metrics: dict[str, dict[str, float | None]]
-    # {"AP": [C]}, null where a class has no positive test image
-    per_class: dict[str, list[float | None]]
-    chosen: dict[str, Any]  # what was selected on val …
+    status: str  # done | failed (exception or exit without a record) | crashed (signal) | timeout
+    spec: Spec
+    task: TaskRecord
+    metrics: dict[str, dict[str, float | None]]  # {view: {metric: value}}
+    per_class: dict[str, list[float | None]]  # {"AP": [C]}, null without a positive test image
+    chosen: JsonObject  # what was selected on val …
     trials: int  # … and how many candidates were looked at
-    # feature_s fit_s predict_s peak_ram_mb peak_gpu_mb trainable_parameters device shared_by
-    cost: dict[str, Any]
-    # git commit + dirty flag, code digest, weights sha256, versions, host, argv, start, end
-    provenance: dict[str, Any]
-    error: dict[
-        str, Any
-    ]  # type, message, log (its last 2,000 characters), exit_code or signal; {} when done
+    cost: Cost
+    provenance: Provenance
+    error: Failure  # {} when done
     attempt: int  # 1, or 2 after a signal
 
 
-def empty_record(id: str, spec: dict[str, Any], status: str, attempt: int = 1) -> Record:
+def empty_record(spec: Spec, status: str, attempt: int = 1) -> Record:
     """A record with every field and nothing measured, to be filled in."""
     return Record(
         schema=SCHEMA,
-        id=id,
+        id=spec.id,
         status=status,
         spec=spec,
         task={},
@@ -87,11 +136,14 @@ class Store:
         """The record of a run, or None (= todo) when it is missing, cut short, malformed or of
         another schema."""
         try:
-            record = json.loads((self.folder(id) / "record.json").read_bytes())
-        except (FileNotFoundError, ValueError):  # ValueError covers broken JSON and broken UTF-8
+            state = json.loads((self.folder(id) / "record.json").read_bytes())
+            if not (isinstance(state, dict) and state.keys() >= Record.__annotations__.keys()):
+                return None
+            if state["schema"] != SCHEMA or state["id"] != id:
+                return None
+            return cast(Record, {**state, "spec": Spec.from_json(state["spec"])})
+        except (FileNotFoundError, ValueError):  # ValueError: broken JSON, broken UTF-8, no spec
             return None
-        whole = isinstance(record, dict) and record.keys() >= Record.__annotations__.keys()
-        return record if whole and record["schema"] == SCHEMA and record["id"] == id else None
 
     def write(self, record: Record, scores: np.ndarray | None = None) -> None:
         """Keeps a record and its scores (N_test, C); at no moment does a record stand beside scores
@@ -115,7 +167,10 @@ class Store:
         # No newline at the end: then every shorter file is broken JSON, and a cut at any byte is
         # noticed.
         write_atomically(
-            folder / "record.json", json.dumps(plain(record), allow_nan=False, indent=1).encode()
+            folder / "record.json",
+            json.dumps(
+                plain({**record, "spec": record["spec"].to_json()}), allow_nan=False, indent=1
+            ).encode(),
         )
 
     def scores(self, id: str) -> np.ndarray:
@@ -145,17 +200,13 @@ class Store:
             spec = record["spec"]
             run = {
                 "id": record["id"],
-                "method": spec["method"]["name"],
-                "method_parameters": parameters_label(spec["method"]),
-                "setting": spec["setting"]["name"],
-                **{
-                    f"setting_{name}": value
-                    for name, value in spec["setting"].items()
-                    if name != "name"
-                },
-                "encoder": encoder_label(spec["encoder"]),
-                "selection": spec["selection"],
-                "seed": spec["seed"],
+                "method": spec.method.name,
+                "method_parameters": spec.method.parameter_text,
+                "setting": spec.setting.name,
+                **{f"setting_{name}": value for name, value in spec.setting.parameters.items()},
+                "encoder": spec.encoder.text,
+                "selection": spec.selection,
+                "seed": spec.seed,
                 "status": record["status"],
             }
             for view, found in (record["metrics"] or {None: {None: None}}).items():
@@ -220,17 +271,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
-
-
-def parameters_label(part: Mapping[str, Any]) -> str:
-    """`{"name": "coop", "n_ctx": 4}` -> "n_ctx=4", sorted by name."""
-    return ", ".join(f"{name}={part[name]!r}" for name in sorted(part) if name != "name")
-
-
-def encoder_label(encoder: Mapping[str, Any]) -> str:
-    """The encoder as it is written on the command line, e.g. "RN50/openai@224+crop"."""
-    weights = f"/{encoder['weights']}" if encoder.get("weights") else ""
-    size = f"@{encoder['image_size']}" if encoder.get("image_size") else ""
-    crop = "+crop" if encoder.get("resize") == "crop" else ""
-    statistics = "+imagenet" if encoder.get("statistics") == "imagenet" else ""
-    return f"{encoder['name']}{weights}{size}{crop}{statistics}"

@@ -5,15 +5,17 @@ Shapes: N images, C classes, D feature width, R regions, B batch, H × W pixels.
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from benchmark.spec import JsonObject, Value
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1  # int8 everywhere, on disk too
 
@@ -43,7 +45,7 @@ class Dataset:
     open: Callable[[int], Image.Image]
     captions: tuple[str, ...] | None = None  # (N,), "" for an image without one
     # counted exclusions, rules that were applied
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: JsonObject = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """sha256 over ordered names and sizes; part of the key of a feature bank."""
@@ -87,49 +89,120 @@ class Task:
     views: dict[str, View]
     groups: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def seen_y(self, labels: Labels) -> np.ndarray:
+        """(n, C_seen) int8: the labels of a part without the columns of unseen classes."""
+        return labels.y[:, self.seen]
 
-class Setting(Protocol):
-    """A file in `settings/` holds a dataclass called `Setting`; its fields are the protocol.
 
-    `encoder` is the encoder the papers use here, taken when `--encoders` does not say otherwise.
-    `PRESETS` maps a name to field values; choosing one (`preset="paper"`) fills them in before
-    explicit arguments.
+class Prompts(Protocol):
+    """Learned contexts in front of class names, through the frozen text tower."""
+
+    width: int  # W, of a word vector
+
+    def select(self, indices: np.ndarray) -> "Prompts":
+        """The same for some of the classes."""
+
+    def initial_context(self, text: str) -> Tensor:
+        """(M, W) word vectors of a text."""
+
+    def encode(self, *contexts: Tensor) -> tuple[Tensor, ...]:
+        """Raw text features (C, D) for each context (M, W), or (C, M, W) class-specific."""
+
+
+class Clip(Protocol):
+    """The encoder as a method sees it; loaded when its weights are first needed.
+
+    Features are float32, of unit norm, and come without gradients. `module` is shared by all runs
+    of a process: a method that fine-tunes it works on a copy.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]]
-    encoder: ClassVar[str]
+    device: torch.device
+    module: torch.nn.Module  # an open_clip model
+    tokenizer: Callable[[list[str]], Tensor]  # P texts -> (P, 77) int64
+    width: int  # D
+    grid: tuple[int, int]  # (h, w) of the regions
+    scale: float  # exp(logit_scale), about 100
+
+    def text(self, prompts: list[str]) -> Tensor:
+        """(P, D), each distinct prompt encoded once."""
+
+    def prompts(self, classes: tuple[str, ...]) -> Prompts:
+        """Learned contexts in front of these class names."""
+
+    def image(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, D)."""
+
+    def regions(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, h·w + 1, D), the mean token first."""
+
+
+Presets = Mapping[str, Mapping[str, Value]]  # name -> field values
+NEEDS = ("global", "regions", "pixels")
+
+
+class Setting:
+    """Base of a setting: a file in `settings/` holds a dataclass `Setting(benchmark.Setting)`; its
+    fields are the protocol."""
+
+    # Choosing a preset (`preset="paper"`) fills its values in before explicit arguments.
+    PRESETS: ClassVar[Presets] = {}
+    # What the papers use here; taken for data that is not embedded, unless --encoders says else.
+    encoder: ClassVar[str] = "RN101/openai@448"
     dataset: str
 
     def build(self, seed: int) -> Task:
-        """The task of this seed. Raises `FileNotFoundError` that lists the files it wants when the
-        data is missing."""
+        """The task of this seed. Raises `FileNotFoundError` that lists the files it wants."""
+        raise NotImplementedError
 
     def skip(self, method: "Method") -> str:
         """Why this method cannot be run here, or ""."""
+        return ""
 
 
-class Method(Protocol):
-    """A file in `methods/` holds a dataclass called `Method`; its fields are the hyper-parameters.
+class Method:
+    """Base of a method: a file in `methods/` holds a dataclass `Method(benchmark.Method)`; its
+    fields are the hyper-parameters. Only `needs`, `fit` and `predict` have no default."""
 
-    `needs` says what x is: "global" (B, D), "regions" (B, R, D), both unit norm, or "pixels" (B, 3,
-    H, W). `open_vocabulary` says whether it can score classes it saw no label for. Optional:
-    `PRESETS` (as in `Setting`; the preset "pocket" is taken for the shipped small encoders unless
-    another is named), `views` and `augment` (see `Part`), `state_dict() -> dict[str, Tensor]` and
-    `load_state_dict(clip, classes, state)` for methods that train (selection of an epoch,
-    checkpoints; `classes` are those of the training labels), `region_weights(clip, x, classes) ->
-    (B, R, C)` for the report's heat maps, `image_features(clip, x) -> (B, D)` for the distances PD
-    and ND when the image tower is trained; after a fit `trainable_parameters`, where the state
-    holds more than what was trained.
-    """
-
+    # What x is: "global" (B, D) or "regions" (B, R, D), of unit norm, or "pixels" (B, 3, H, W).
     needs: ClassVar[str]
-    open_vocabulary: ClassVar[bool]
+    # Whether classes that no training label was seen for can be scored.
+    open_vocabulary: ClassVar[bool] = False
+    # As in `Setting`; "pocket" is taken for the shipped encoders unless another is named.
+    PRESETS: ClassVar[Presets] = {}
+    # The name in tables, e.g. "LM-CLIP"; "" means the file's name.
+    title: ClassVar[str] = ""
+    # Cached augmented copies of the training features; copy 0 is the plain image.
+    views: int = 1
+    # The augmentation of those copies, or of pixels as they are read: "flip", "dualcoop".
+    augment: str = ""
+    # After a fit, when the state holds more than what was trained; None: the state's size.
+    trainable_parameters: int | None = None
 
-    def fit(self, clip: Any, train: "Part", val: "Part", run: "Run") -> None:
+    def fit(self, clip: Clip, train: "Part", val: "Part", run: "Run") -> None:
         """Learns from the known labels."""
+        raise NotImplementedError
 
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, len(classes)) float32 logits, larger = present; each image on its own."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What training changed: selection of an epoch and checkpoints keep it."""
+        return {}
+
+    def load_state_dict(
+        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
+    ) -> None:
+        """Puts a state back; `classes` are those of the training labels."""
+        assert not state, f"{type(self).__name__} has a state and no load_state_dict"
+
+    def region_weights(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor | None:
+        """(B, R, C) for the report's heat maps, None where a method has none."""
+        return None
+
+    def image_features(self, clip: Clip, x: Tensor) -> Tensor | None:
+        """(B, D) of a fine-tuned image tower, for the distances PD and ND; None: the frozen one."""
+        return None
 
 
 Stream = Callable[[Iterable[np.ndarray], str, np.random.Generator], Iterator[Tensor]]
@@ -172,6 +245,14 @@ class Part:
             yield x, torch.from_numpy(self.y[chunk]).to(self.device)
 
 
+class Scalars(Protocol):
+    """A TensorBoard writer, or what looks like one."""
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass
 class Run:
     """What the engine lends to `fit`: a named seed, a scratch folder, a log, and the selection of
@@ -181,10 +262,10 @@ class Run:
     device: torch.device
     folder: Path  # results/runs/<id>; `scratch` below it is removed afterwards
     # set by the engine when the selection asks for it
-    evaluate: Callable[[Any], dict[str, float]] | None = None
-    keep: Callable[[int, Any, dict[str, float]], None] | None = None
-    tensorboard: Any = None  # a SummaryWriter or None
-    chosen: dict[str, Any] = field(default_factory=dict)  # what was selected on val
+    evaluate: Callable[[Method], dict[str, float]] | None = None
+    keep: Callable[[int, Method, dict[str, float]], None] | None = None
+    tensorboard: Scalars | None = None
+    chosen: JsonObject = field(default_factory=dict)  # what was selected on val
     trials: int = 1  # candidates looked at
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -213,7 +294,7 @@ class Run:
                         name, value, int(scalars.get("epoch", len(self.history) - 1))
                     )
 
-    def end_of_epoch(self, epoch: int, method: Any, **scalars: float) -> None:
+    def end_of_epoch(self, epoch: int, method: Method, **scalars: float) -> None:
         """Logs the epoch's scalars; with selection `val` or `oracle` the engine scores it and keeps
         the best state."""
         scores = self.evaluate(method) if self.evaluate is not None else {}

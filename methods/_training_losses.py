@@ -228,7 +228,7 @@ class LargeLossPermanent(LargeLoss):
         super().start(x, y.clone(), epochs)
 
     def rate(self) -> float:
-        """The official `delta` belongs to ten passes over the images; more passes take less each."""
+        """The official `delta` belongs to ten passes over the images; more passes take less."""
         return 0.0 if self.epoch < self.epochs / 10 else 10 * self.delta / self.epochs
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:

@@ -6,12 +6,14 @@ selection of the epoch.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from benchmark.spec import Choice, Spec
 from benchmark.store import Record, Store
 
 SWEPT = "known"  # the setting parameter whose values become columns
@@ -25,19 +27,30 @@ SELECTIONS = {
 LONGEST_LABEL = 60
 
 
+class Planned(Protocol):
+    """A row of a plan, as the engine makes it."""
+
+    spec: Spec
+    state: str  # todo, done, stale, failed or n/a
+    reason: str
+
+
 @dataclass
 class Entry:
     """One planned or recorded run. `state`: done, stale (done, but by older code), failed, todo or
     n/a."""
 
-    id: str
-    spec: dict[str, Any]
+    spec: Spec
     state: str
     reason: str = ""
     record: Record | None = None
     store: Store | None = None
     method: str = ""  # label
     has_scores: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
 
     @property
     def usable(self) -> bool:
@@ -73,7 +86,7 @@ class Group:
     encoder: str
     # parameters that tell this group from others of the same family, data set and encoder, or ""
     protocol: str
-    setting: dict[str, Any]
+    setting: Choice
     runs: dict[tuple[tuple[str, str], Any], dict[int, Entry]] = field(
         default_factory=lambda: defaultdict(dict)
     )
@@ -119,7 +132,7 @@ class Group:
         )
 
 
-def collect(outs: list[Path], plan: list[dict] | None = None) -> list[Entry]:
+def collect(outs: list[Path], plan: Sequence[Planned] | None = None) -> list[Entry]:
     """Every run that the folders or the plan know, each id once; a done record wins over a failed
     one."""
     entries: dict[str, Entry] = {}
@@ -129,25 +142,18 @@ def collect(outs: list[Path], plan: list[dict] | None = None) -> list[Entry]:
             done = record["status"] == "done"
             known = entries.get(record["id"])
             if known is None or (done and not known.usable):
-                entry = Entry(
-                    record["id"],
-                    record["spec"],
-                    "done" if done else "failed",
-                    record=record,
-                    store=store,
-                )
+                state = "done" if done else "failed"
+                entry = Entry(record["spec"], state, record=record, store=store)
                 entry.reason = "" if done else failure(record)
                 entry.has_scores = done and _has_scores(store, record)
                 entries[record["id"]] = entry
     for row in plan or []:
-        entry = entries.get(row["id"])
+        entry = entries.get(row.spec.id)
         if entry is None:
-            entries[row["id"]] = Entry(row["id"], row["spec"], row["state"], row.get("reason", ""))
-        elif row["state"] == "stale" and entry.usable:
-            entry.state, entry.reason = (
-                "stale",
-                "the code has changed since; run again with --fresh stale",
-            )
+            entries[row.spec.id] = Entry(row.spec, row.state, row.reason)
+        elif row.state == "stale" and entry.usable:
+            entry.state = "stale"
+            entry.reason = "the code has changed since; run again with --fresh stale"
     result = sorted(entries.values(), key=lambda e: e.id)
     label_methods(result)
     return result
@@ -176,23 +182,23 @@ def label_methods(entries: list[Entry]) -> None:
     """
     by_name = defaultdict(list)
     for entry in entries:
-        by_name[entry.spec["method"]["name"]].append(entry)
+        by_name[entry.spec.method.name].append(entry)
     for name, members in by_name.items():
         presets = defaultdict(set)
         for entry in members:
-            setting = entry.spec["setting"]
-            case = (encoder_label(entry.spec["encoder"]), setting["name"], setting.get("dataset"))
-            presets[case].add(entry.spec["method"].get("preset", ""))
+            spec = entry.spec
+            case = (spec.encoder.label, spec.setting.name, spec.dataset)
+            presets[case].add(spec.method.get("preset"))
         mixed = any(len(found) > 1 for found in presets.values())
         values = defaultdict(lambda: defaultdict(set))  # preset -> parameter -> values
         for entry in members:
-            for parameter, value in entry.spec["method"].items():
-                values["" if mixed else entry.spec["method"].get("preset", "")][parameter].add(
-                    repr(value)
-                )
+            chosen = entry.spec.method
+            for parameter, value in chosen.parameters.items():
+                values["" if mixed else chosen.get("preset")][parameter].add(repr(value))
         for entry in members:
-            spread = values["" if mixed else entry.spec["method"].get("preset", "")]
-            shown = [f"{k}={v}" for k, v in entry.spec["method"].items() if len(spread[k]) > 1]
+            chosen = entry.spec.method
+            spread = values["" if mixed else chosen.get("preset")]
+            shown = [f"{k}={v}" for k, v in chosen.parameters.items() if len(spread[k]) > 1]
             entry.method = f"{name}({', '.join(shown)})" if shown else name
     _shorten(entries)
 
@@ -212,34 +218,18 @@ def _shorten(entries: list[Entry]) -> None:
         entry.method = short[entry.method]
 
 
-def encoder_label(encoder: dict[str, Any]) -> str:
-    """The encoder as one writes it on the command line."""
-    name, weights = str(encoder.get("name", "")), str(encoder.get("weights") or "")
-    text = name if not weights or name.startswith("pocket") else f"{name}/{weights[:20]}"
-    if encoder.get("image_size") and not name.startswith("pocket"):
-        text += f"@{encoder['image_size']}"
-    return (
-        text
-        + ("+crop" if encoder.get("resize") == "crop" else "")
-        + ("+imagenet" if encoder.get("statistics") == "imagenet" else "")
-    )
-
-
 def arrange(entries: list[Entry]) -> list[Group]:
     """Entries by family, data set, encoder and protocol, in a stable order."""
     # (family, data set, encoder) -> parameter -> values
     variants = defaultdict(lambda: defaultdict(set))
     keyed = []
     for entry in entries:
-        setting = entry.spec["setting"]
-        level = setting.get(SWEPT) if setting["name"] not in FAMILIES_WITH_VIEWS else None
-        in_the_key = {"name", "dataset", *([SWEPT] if level is not None else [])}
-        rest = {k: v for k, v in setting.items() if k not in in_the_key}
-        family = (
-            setting["name"],
-            str(setting.get("dataset", "")),
-            encoder_label(entry.spec["encoder"]),
-        )
+        setting = entry.spec.setting
+        swept = setting.name not in FAMILIES_WITH_VIEWS and SWEPT in setting.parameters
+        level = setting.get(SWEPT) if swept else None
+        in_the_key = {"dataset", *([SWEPT] if level is not None else [])}
+        rest = {k: v for k, v in setting.parameters.items() if k not in in_the_key}
+        family = (setting.name, entry.spec.dataset, entry.spec.encoder.label)
         for parameter, value in rest.items():
             variants[family][parameter].add(repr(value))
         keyed.append((entry, family, rest, level))
@@ -248,8 +238,9 @@ def arrange(entries: list[Entry]) -> list[Group]:
         differing = {k: v for k, v in rest.items() if len(variants[family][k]) > 1}
         protocol = _protocol(differing)
         key = (*family, tuple(sorted((k, repr(v)) for k, v in differing.items())))
-        group = groups.setdefault(key, Group(*family, protocol, entry.spec["setting"]))
-        group.runs[(entry.spec["selection"], entry.method), level][entry.spec["seed"]] = entry
+        group = groups.setdefault(key, Group(*family, protocol, entry.spec.setting))
+        spec = entry.spec
+        group.runs[(spec.selection, entry.method), level][spec.seed] = entry
     order = {"partial": 0, "zero_shot": 1, "long_tail": 2}
     return [
         groups[key]

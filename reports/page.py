@@ -2,8 +2,8 @@
 exist."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from benchmark.files import write_atomically
 from reports.figures import style
 from reports.figures.groups import draw_all
-from reports.groups import arrange, collect
+from reports.groups import Planned, arrange, collect
 from reports.html.content import as_json, content, summary
 from reports.significance import Significance
 from reports.tables.formats import Table, render
@@ -23,12 +23,12 @@ FORMS = ("tex", "md", "csv")
 
 
 def build(
-    outs: list[Path], plan: list[dict[str, Any]] | None = None, tables_only: bool = False
+    outs: list[Path], plan: Sequence[Planned] | None = None, tables_only: bool = False
 ) -> Path:
     """Writes `tables/`, `figures/` and `report.html` into the first of `outs` and returns the page
     (or `tables/`).
 
-    `plan` rows {"id", "spec", "state", "reason"} say what is missing and why; without them only
+    The rows of a plan say what is missing and why; without them only
     records speak.
     """
     outs = [Path(out) for out in outs]

@@ -18,15 +18,16 @@ import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
 from benchmark.clip import weights
-from benchmark.clip.encoder_name import POCKET, model_config
+from benchmark.clip.encoder_name import model_config
 from benchmark.clip.image_tower import dense_features, global_features, set_image_size, stride
 from benchmark.clip.preprocessing import STATISTICS, Transform, normalise
+from benchmark.spec import POCKET, Encoder
 
 
-def weights_file(description: dict[str, Any]) -> Path:
+def weights_file(description: Encoder) -> Path:
     """The file with the weights, downloaded by open_clip where needed. Raises `ValueError` when it
     cannot be had."""
-    name, tag = description["name"], description["weights"]
+    name, tag = description.name, description.weights
     if tag.startswith("sha256:"):
         return weights.find(tag.removeprefix("sha256:"), name)
     published = get_pretrained_cfg(name, tag)
@@ -61,10 +62,10 @@ def _check_published(path: Path, address: str) -> None:
         )
 
 
-def load_model(description: dict[str, Any]) -> torch.nn.Module:
+def load_model(description: Encoder) -> torch.nn.Module:
     """The open_clip model in float32 on the CPU, evaluation mode, frozen, for the description's
     image size."""
-    name, size = description["name"], description["image_size"]
+    name, size = description.name, description.image_size
     if name in POCKET:
         from benchmark.clip import pocket
 
@@ -82,9 +83,9 @@ def load_model(description: dict[str, Any]) -> torch.nn.Module:
     return model
 
 
-def _load_state(description: dict[str, Any], path: Path) -> torch.nn.Module:
-    name = description["name"]
-    published = get_pretrained_cfg(name, description["weights"])
+def _load_state(description: Encoder, path: Path) -> torch.nn.Module:
+    name = description.name
+    published = get_pretrained_cfg(name, description.weights)
     try:
         return open_clip.create_model(
             name,
@@ -127,11 +128,11 @@ class Clip:
     `copy.deepcopy(clip.module)`. Features are float32 with unit norm, computed without gradients.
     """
 
-    def __init__(self, description: dict[str, Any], device: str | torch.device = "cpu") -> None:
-        self.description = dict(description)
+    def __init__(self, description: Encoder, device: str | torch.device = "cpu") -> None:
+        self.description = description
         self.device = torch.device(device)
-        self.config = model_config(description["name"])
-        self.transform = Transform(description["image_size"], description["resize"])
+        self.config = model_config(description.name)
+        self.transform = Transform(description.image_size, description.resize)
         self._text: dict[str, Tensor] = {}
 
     @property
@@ -148,25 +149,25 @@ class Clip:
             raise ValueError(
                 f"{self.description['name']} has no region features; choose RN50 or ViT-B-16"
             )
-        return (self.description["image_size"] // step,) * 2
+        return (self.description.image_size // step,) * 2
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation per channel; "clip" means those the weights were trained
         with."""
-        if self.description["statistics"] == "imagenet":
+        if self.description.statistics == "imagenet":
             return STATISTICS["imagenet"]
-        published = get_pretrained_cfg(self.description["name"], self.description["weights"])
+        published = get_pretrained_cfg(self.description.name, self.description.weights)
         mean, std = STATISTICS["clip"]
         return tuple(published.get("mean", mean)), tuple(published.get("std", std))
 
     @cached_property
     def weights_sha256(self) -> str:
         """Of the weights file; needs the file but does not load it."""
-        if self.description["name"] in POCKET:
+        if self.description.name in POCKET:
             from benchmark.clip import pocket
 
-            return pocket.weights_sha256(self.description["name"])
+            return pocket.weights_sha256(self.description.name)
         return weights.remember(weights_file(self.description))
 
     @cached_property
@@ -178,7 +179,7 @@ class Clip:
     @cached_property
     def tokenizer(self) -> Any:
         """open_clip's tokenizer: list of P strings -> (P, 77) int64."""
-        return open_clip.get_tokenizer(self.description["name"])
+        return open_clip.get_tokenizer(self.description.name)
 
     @property
     def scale(self) -> float:

@@ -9,7 +9,6 @@ LOWLABEL_MODEL_CONFIGS.
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from benchmark.clip import torchvision_shim  # noqa: F401  (must come before open_clip)
 
@@ -19,15 +18,14 @@ from open_clip.pretrained import get_pretrained_cfg
 
 from benchmark.clip import weights
 from benchmark.clip.image_tower import stride
-from benchmark.spec import nearest
+from benchmark.spec import POCKET, Encoder, JsonObject, nearest
 
-POCKET = ("pocket-RN", "pocket-ViT")
 GRAMMAR = re.compile(
     r"(?P<name>[^/@+]+)(/(?P<weights>.+?))?(@(?P<size>\d+))?(?P<flags>(\+crop|\+imagenet)*)"
 )
 
 
-def model_config(name: str) -> dict[str, Any]:
+def model_config(name: str) -> JsonObject:
     """open_clip's configuration of an architecture. Raises `ValueError` with the nearest known
     name."""
     if name in POCKET:
@@ -42,8 +40,8 @@ def model_config(name: str) -> dict[str, Any]:
     return config
 
 
-def parse_encoder(text: str) -> dict[str, Any]:
-    """A complete description of an encoder: name, weights, image_size, resize, statistics.
+def parse_encoder(text: str) -> Encoder:
+    """A complete description of an encoder; `Encoder.text` is the inverse.
 
     `weights` is a tag of open_clip, "shipped" for the pocket encoders, or "sha256:…" for a local
     checkpoint, whose path is remembered on this machine, not in the description. Raises
@@ -64,13 +62,13 @@ def parse_encoder(text: str) -> dict[str, Any]:
         raise ValueError(
             f"the image size of {name} must be a multiple of {step}; the nearest is @{near}"
         )
-    return {
-        "name": name,
-        "weights": _canonical_weights(name, tag),
-        "image_size": size,
-        "resize": "crop" if "+crop" in match["flags"] else "squash",
-        "statistics": "imagenet" if "+imagenet" in match["flags"] else "clip",
-    }
+    return Encoder(
+        name,
+        _canonical_weights(name, tag),
+        size,
+        resize="crop" if "+crop" in match["flags"] else "squash",
+        statistics="imagenet" if "+imagenet" in match["flags"] else "clip",
+    )
 
 
 def _canonical_weights(name: str, tag: str | None) -> str:
@@ -98,12 +96,3 @@ def _canonical_weights(name: str, tag: str | None) -> str:
     return next(
         entry for entry in known if get_pretrained_cfg(name, entry) is get_pretrained_cfg(name, tag)
     )
-
-
-def format_encoder(description: dict[str, Any]) -> str:
-    """The short text of a description; `parse_encoder` reads it back."""
-    weights_part = "" if description["weights"] == "shipped" else f"/{description['weights']}"
-    flags = "+crop" * (description["resize"] == "crop") + "+imagenet" * (
-        description["statistics"] == "imagenet"
-    )
-    return f"{description['name']}{weights_part}@{description['image_size']}{flags}"

@@ -8,6 +8,7 @@ encoder.
 import argparse
 import dataclasses
 import functools
+import json
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -25,6 +26,7 @@ from benchmark.run.execute import seed_everything
 from benchmark.run.parts import make_world, predict
 from benchmark.run.reach import ways_to
 from benchmark.run.selection import Selection
+from benchmark.spec import Choice
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, seed_for
 
 TRAIN, VAL, TEST = 240, 60, 200  # images
@@ -72,7 +74,7 @@ def toy_task(hidden: str = "true", test: str = "true", unseen: int = 0) -> Task:
 
 def make_method(name: str, fast: bool = True) -> Any:
     """The method with its pocket preset; `fast` lowers the number of epochs."""
-    presets = getattr(registry.load("methods", name), "PRESETS", {})
+    presets = registry.load("methods", name).PRESETS
     method = registry.make("methods", name, {}, "pocket" if "pocket" in presets else "")
     fields = {field.name for field in dataclasses.fields(method)}
     return dataclasses.replace(
@@ -98,11 +100,13 @@ def fitted_scores(method: Any, task: Task, seed: int = 0) -> np.ndarray:
 
 
 def survives_description(name: str) -> None:
-    """Description → object → description gives the same description and the same run id."""
+    """Object → choice → object gives the same choice, and so the same run id."""
     method = make_method(name)
-    description = registry.describe(name, method)
-    again = registry.describe(name, registry.rebuild("methods", description))
-    assert again == description, f"{description} became {again}"
+    choice = registry.describe(name, method)
+    again = registry.describe(name, registry.rebuild("methods", choice))
+    assert again == choice, f"{choice} became {again}"
+    text = json.dumps(choice.to_json())
+    assert Choice.from_json(json.loads(text)) == choice, f"{text} is not what it was made from"
 
 
 def same_seed_same_scores(name: str) -> None:

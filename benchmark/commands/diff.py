@@ -3,15 +3,14 @@ versions."""
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from benchmark import registry
 from benchmark.commands.one import find
 from benchmark.commands.suite import Suite
-from benchmark.plan import label
-from benchmark.store import Record, Store
+from benchmark.spec import Spec
+from benchmark.store import Provenance, Record, Store, TaskRecord
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
@@ -28,13 +27,13 @@ def explain(out: Path, a: str, b: str) -> str:
     """Several lines of text, most decisive difference first."""
     store = Store(out)
     first, second = find(store, a), find(store, b)
-    lines = [f"A {first['id']}  {label(first['spec'])}{_headline(first)}"]
-    lines += [f"B {second['id']}  {label(second['spec'])}{_headline(second)}"]
+    lines = [f"A {first['id']}  {first['spec'].label}{_headline(first)}"]
+    lines += [f"B {second['id']}  {second['spec'].label}{_headline(second)}"]
     sections = {
-        "Protocol": _protocol(first["spec"]["setting"], second["spec"]["setting"]),
+        "Protocol": _protocol(first["spec"].setting.to_json(), second["spec"].setting.to_json()),
         "Selection and seed": _selection(first["spec"], second["spec"]),
-        "Method": _plain(first["spec"]["method"], second["spec"]["method"]),
-        "Encoder": _plain(first["spec"]["encoder"], second["spec"]["encoder"]),
+        "Method": _plain(first["spec"].method.to_json(), second["spec"].method.to_json()),
+        "Encoder": _plain(first["spec"].encoder.to_json(), second["spec"].encoder.to_json()),
         "Labels": _labels(first["task"], second["task"]),
         "Code and versions": _code(first["provenance"], second["provenance"]),
     }
@@ -55,18 +54,18 @@ def _headline(record: Record) -> str:
     return f"  mAP {values['mAP']:.2f} ({view})"
 
 
-def _changed(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _changed(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
     return [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
 
 
-def _plain(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _plain(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
     return [
         f"{key}: {a.get(key, 'absent')!r} against {b.get(key, 'absent')!r}"
         for key in _changed(a, b)
     ]
 
 
-def _protocol(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _protocol(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
     if a["name"] != b["name"]:
         return [
             f"Different settings: {a['name']} against {b['name']}; the numbers answer different "
@@ -81,29 +80,28 @@ def _protocol(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     ]
 
 
-def _selection(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _selection(a: Spec, b: Spec) -> list[str]:
     meaning = {
         "last": "the last epoch",
         "val": "the best epoch on validation",
         "oracle": "the best epoch on TEST",
     }
     lines = []
-    if a["selection"] != b["selection"]:
-        lines.append(f"A reports {meaning[a['selection']]}, B {meaning[b['selection']]}.")
-        if "oracle" in (a["selection"], b["selection"]):
+    if a.selection != b.selection:
+        lines.append(f"A reports {meaning[a.selection]}, B {meaning[b.selection]}.")
+        if "oracle" in (a.selection, b.selection):
             lines.append(
                 "An epoch chosen on test is an optimistic maximum; it is never ranked with the "
                 "others."
             )
-    if a["seed"] != b["seed"]:
+    if a.seed != b.seed:
         lines.append(
-            f"Seed {a['seed']} against {b['seed']}: other masks, validation images and "
-            f"initialisation."
+            f"Seed {a.seed} against {b.seed}: other masks, validation images and initialisation."
         )
     return lines
 
 
-def _labels(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _labels(a: TaskRecord, b: TaskRecord) -> list[str]:
     if not a or not b:
         return []
     lines = []
@@ -112,14 +110,15 @@ def _labels(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
             f"Other test labels or images: {a['n_test']} against {b['n_test']} test images."
         )
     if a["labels"] != b["labels"]:
-        for key in ("known_rate", "n_train", "n_val"):
-            lines.append(f"{key}: {a[key]:.4g} against {b[key]:.4g}")
+        lines.append(f"known_rate: {a['known_rate']:.4g} against {b['known_rate']:.4g}")
+        lines.append(f"n_train: {a['n_train']} against {b['n_train']}")
+        lines.append(f"n_val: {a['n_val']} against {b['n_val']}")
         positives = sum(a["known_positives"]), sum(b["known_positives"])
         lines.append(f"known positive labels: {positives[0]} against {positives[1]}")
     return lines
 
 
-def _code(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _code(a: Provenance, b: Provenance) -> list[str]:
     lines = []
     if a.get("code_digest") != b.get("code_digest") and a.get("commit") != b.get("commit"):
         lines.append(f"The code changed: commit {a['commit'][:10]} against {b['commit'][:10]}.")

@@ -12,10 +12,9 @@ import torch
 
 from benchmark import data, registry
 from benchmark.commands.suite import Suite
-from benchmark.plan import label
 from benchmark.run.execute import execute, score
 from benchmark.run.parts import open_world, predict
-from benchmark.spec import nearest
+from benchmark.spec import Job, nearest
 from benchmark.store import Record, Store
 
 
@@ -42,20 +41,18 @@ def find(store: Store, prefix: str) -> Record:
 def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") -> int:
     """Repeats a run with its output on the terminal; with `checkpoint`, only scores its
     checkpoints/NAME.pt."""
-    print(f"{record['id']}  {label(record['spec'])}")
+    print(f"{record['id']}  {record['spec'].label}")
     for kind_and_name, path in record["provenance"].get("plugins", {}).items():
         registry.register_file(kind_and_name.partition(":")[0], path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if checkpoint:
         values = evaluate_checkpoint(record, out, checkpoint, torch.device(device))
     else:
-        job = {
-            "id": record["id"],
-            "description": record["spec"],
-            "plugins": registry.plugin_files(),
-            "data": os.environ.get("LOWLABEL_DATA", str(data.root().resolve())),
-            "tensorboard": False,
-        }
+        job = Job(
+            record["spec"],
+            data=os.environ.get("LOWLABEL_DATA", str(data.root().resolve())),
+            plugins=registry.plugin_files(),
+        )
         record = execute(job, out, device, attempt=record["attempt"] + 1, debug=debug)
         values = record["metrics"]
     for view, metrics in values.items():

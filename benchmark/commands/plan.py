@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmark.commands.suite import Suite, parse_seeds
-from benchmark.plan import NOT_APPLICABLE, Axes, Row, label, make_plan, selected, shard
+from benchmark.plan import NOT_APPLICABLE, Axes, Row, make_plan, selected, shard
 from benchmark.store import Store
 
 
@@ -35,7 +35,7 @@ def show(rows: list[Row], chosen: list[Row]) -> int:
     """One line a run, then the counts and the hours of the chosen ones."""
     for row in rows:
         reason = f"  ({row.reason})" if row.reason else ""
-        print(f"{row.id}  {row.state:6} {label(row.spec)}{reason}")
+        print(f"{row.id}  {row.state:6} {row.spec.label}{reason}")
     counts = Counter(row.state for row in rows)
     hours = sum(row.seconds for row in chosen) / 3600
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs")

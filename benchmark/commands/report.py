@@ -32,7 +32,6 @@ def write(outs: list[Path], arguments: argparse.Namespace) -> int:
 
 def build(outs: list[Path], rows: list[Row], tables_only: bool = False) -> Path:
     """Writes the report below the first folder and says where."""
-    plan = [{"id": r.id, "spec": r.spec, "state": r.state, "reason": r.reason} for r in rows]
-    path = page.build(outs, plan=plan or None, tables_only=tables_only)
+    path = page.build(outs, plan=rows, tables_only=tables_only)
     print(f"Report: {path.resolve()}")
     return path

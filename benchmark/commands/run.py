@@ -27,7 +27,7 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
 def fetch_weights(rows: list[Row]) -> None:
     """Downloads each encoder's weights once, here, so that what is missing is one sentence and not
     a failure a run."""
-    for encoder in {str(row.spec["encoder"]): row.spec["encoder"] for row in rows}.values():
+    for encoder in dict.fromkeys(row.spec.encoder for row in rows):
         _ = Clip(encoder).weights_sha256
 
 

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.clip.encoder import Clip
-from benchmark.clip.encoder_name import format_encoder
 from benchmark.clip.image_tower import dense_features, frozen_copy, global_features
 from benchmark.clip.preprocessing import augment_pixels
 from benchmark.features.chunked_array import CHUNK, ChunkedArray
@@ -84,7 +83,7 @@ class FeatureBank:
     ) -> None:
         self.dataset, self.clip, self.kind = dataset, clip, kind
         self.copy, self.augment = copy, augment if copy else ""
-        size = clip.description["image_size"]
+        size = clip.description.image_size
         if kind == "regions":
             h, w = clip.grid
             item = (h * w + 1, clip.width)
@@ -104,13 +103,13 @@ class FeatureBank:
             "kind": self.kind,
             "shape": self.shape,
             "dtype": self.dtype.name,
-            "image_size": description["image_size"],
-            "resize": description["resize"],
+            "image_size": description.image_size,
+            "resize": description.resize,
             "copy": self.copy,
             "augment": self.augment,
         }
         if self.kind != "pixels":
-            parts |= {"architecture": description["name"], "weights": self.clip.weights_sha256}
+            parts |= {"architecture": description.name, "weights": self.clip.weights_sha256}
             parts |= {"mean": self.clip.statistics[0], "std": self.clip.statistics[1]}
         return parts
 
@@ -122,10 +121,7 @@ class FeatureBank:
     @cached_property
     def array(self) -> ChunkedArray:
         copy = f", copy {self.copy} ({self.augment})" if self.copy else ""
-        label = (
-            f"{self.kind} features of {self.dataset.name}, "
-            f"{format_encoder(self.clip.description)}{copy}"
-        )
+        label = f"{self.kind} features of {self.dataset.name}, {self.clip.description.text}{copy}"
         return ChunkedArray(self.folder / self.key, self.shape, self.dtype, label)
 
     @property

@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from benchmark.store import Cost
 
 
 class Meter:
@@ -43,7 +44,7 @@ class Meter:
                 torch.cuda.synchronize(self.device)
             self.seconds[name] += time.perf_counter() - start
 
-    def cost(self, trainable_parameters: int = 0) -> dict[str, Any]:
+    def cost(self, trainable_parameters: int = 0) -> Cost:
         """The `cost` of a record. MB are 10⁶ bytes; `peak_gpu_mb` is 0 without a GPU."""
         on_gpu = self.device.type == "cuda"
         return {

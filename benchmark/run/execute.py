@@ -14,7 +14,6 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,34 +21,36 @@ import torch
 from benchmark import metrics, registry
 from benchmark.run import cost, provenance
 from benchmark.run.parts import World, open_world, predict
+from benchmark.run.scoring import score
 from benchmark.run.selection import Selection
 from benchmark.run.task_record import EXAMPLES, describe_task
+from benchmark.spec import Job, Spec
+from benchmark.staleness import code_digest
 from benchmark.store import Record, Store, empty_record
-from benchmark.task import Run, Task, seed_for
+from benchmark.task import Method, Run, Scalars, seed_for
 
 
 def execute(
-    job: dict[str, Any], out: Path, device: str = "cpu", attempt: int = 1, debug: bool = False
+    job: Job, out: Path, device: str = "cpu", attempt: int = 1, debug: bool = False
 ) -> Record:
-    """Runs a job (see `benchmark.plan.Row.job`) and writes its record: `done`, or `failed` when
-    anything raised.
+    """Runs a job and writes its record: `done`, or `failed` when anything raised.
 
     With `debug` the debugger opens where the exception was raised.
     """
     store = Store(out)
-    folder = store.folder(job["id"])
+    folder = store.folder(job.id)
     folder.mkdir(parents=True, exist_ok=True)
-    record, scores = empty_record(job["id"], job["description"], "failed", attempt), None
+    record, scores = empty_record(job.spec, "failed", attempt), None
     record["provenance"] = {
         **provenance.of_this_process(),
-        "plugins": job["plugins"],
+        "plugins": dict(job.plugins),
         "start": provenance.now(),
     }
     meter = None
     try:
         meter = cost.Meter(device)
-        os.environ["LOWLABEL_DATA"] = job["data"]
-        for kind_and_name, path in job["plugins"].items():
+        os.environ["LOWLABEL_DATA"] = job.data
+        for kind_and_name, path in job.plugins.items():
             registry.register_file(kind_and_name.partition(":")[0], path)
         scores = _run(job, record, store, torch.device(device), meter)
         record["status"] = "done"
@@ -70,12 +71,12 @@ def execute(
 
 
 def _run(
-    job: dict[str, Any], record: Record, store: Store, device: torch.device, meter: cost.Meter
+    job: Job, record: Record, store: Store, device: torch.device, meter: cost.Meter
 ) -> np.ndarray:
     """The steps of a run; fills the record and returns test scores (N_test, C) float32."""
-    spec = job["description"]
-    names = (spec["method"]["name"], spec["setting"]["name"], spec["setting"]["dataset"])
-    record["provenance"]["code_digest"] = provenance.code_digest(*names)
+    spec = job.spec
+    names = (spec.method.name, spec.setting.name, spec.dataset)
+    record["provenance"]["code_digest"] = code_digest(*names)
 
     # ---- task, encoder, features -----------------------------------------------------------------
     with meter.phase("feature"):
@@ -84,10 +85,10 @@ def _run(
     record["task"] = describe_task(task, store)
 
     # ---- fit -------------------------------------------------------------------------------------
-    run = Run(seed=seed_for("fit", job["id"]), device=device, folder=store.folder(job["id"]))
+    run = Run(seed=seed_for("fit", job.id), device=device, folder=store.folder(job.id))
     seed_everything(run.seed)
-    selection = Selection(spec["selection"], world, run)
-    if job.get("tensorboard"):
+    selection = Selection(spec.selection, world, run)
+    if job.tensorboard:
         run.tensorboard = _tensorboard(run.folder, spec)
     with meter.phase("fit"):
         method.fit(world.clip, world.train, world.val, run)
@@ -103,9 +104,9 @@ def _run(
         val_scores = predict(world, world.val, world.val.classes)
     record["provenance"]["weights_sha256"] = world.clip.weights_sha256
     record["metrics"], record["per_class"] = score(task, scores, val_scores)
-    if hasattr(method, "image_features") and task.groups:  # a second pass over the test images
+    if task.groups:
         _add_centroid_distances(record["metrics"], world)
-    _write_examples(world, store.folder(job["id"]))
+    _write_examples(world, store.folder(job.id))
     return scores
 
 
@@ -116,41 +117,16 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-# ---- scoring -------------------------------------------------------------------------------------
-
-
-def score(
-    task: Task, scores: np.ndarray, val_scores: np.ndarray
-) -> tuple[dict[str, dict], dict[str, list]]:
-    """{view: {metric: value}} and {"AP": per class}, from test scores (N_test, C) and val scores
-    (N_val, C_seen)."""
-    val_y = task.val.y[:, task.seen]
-    calibration = metrics.calibrate(val_y, val_scores)
-    scale, bias = calibration
-    threshold = metrics.tune_threshold(
-        val_y, 1 / (1 + np.exp(-(scale * val_scores.astype(np.float64) + bias)))
-    )
-    values = {
-        name: metrics.evaluate(
-            task.test.y, scores, view, calibration=calibration, threshold=threshold
-        )
-        for name, view in task.views.items()
-    }
-    harmonic = metrics.harmonic_mean_of_groups(task.test.y, scores, task.groups)
-    if harmonic is not None:
-        values[next(iter(values))]["mAP_harmonic"] = harmonic
-    per_class = 100 * metrics.average_precision(task.test.y, scores)
-    return values, {"AP": [None if np.isnan(value) else float(value) for value in per_class]}
-
-
 @torch.no_grad()
-def _add_centroid_distances(values: dict[str, dict], world: World) -> None:
-    """PD and ND of a fine-tuned image tower in every view (LM-CLIP, `test.py`), from the test
-    images' features."""
-    features = [
-        world.method.image_features(world.clip, x).float().cpu().numpy()
-        for x, _ in world.test.batches(100)
-    ]
+def _add_centroid_distances(values: dict[str, dict[str, float | None]], world: World) -> None:
+    """PD and ND in every view where the image tower was fine-tuned (LM-CLIP, `test.py`): a second
+    pass over the test images."""
+    features = []
+    for x, _ in world.test.batches(100):
+        tuned = world.method.image_features(world.clip, x)
+        if tuned is None:
+            return
+        features.append(tuned.float().cpu().numpy())
     for name, view in world.task.views.items():
         distances = metrics.centroid_distances(
             np.concatenate(features), world.task.test.y, view.rows, view.columns
@@ -160,32 +136,32 @@ def _add_centroid_distances(values: dict[str, dict], world: World) -> None:
 
 @torch.no_grad()
 def _write_examples(world: World, folder: Path) -> None:
-    """Region weights of the first test images, for the report's heat maps, where a method can say
+    """Region weights of the first test images, for the report's heat maps, where a method has
     them."""
-    if not hasattr(world.method, "region_weights") or not len(world.test):
+    if not len(world.test):
         return
     x, _ = next(world.test.batches(EXAMPLES))
     weights = world.method.region_weights(world.clip, x, world.task.classes)
-    np.savez_compressed(
-        folder / "examples.npz",
-        region_weights=weights.cpu().numpy().astype(np.float16),
-        grid=np.array(world.clip.grid),
-    )
+    if weights is not None:
+        np.savez_compressed(
+            folder / "examples.npz",
+            region_weights=weights.cpu().numpy().astype(np.float16),
+            grid=np.array(world.clip.grid),
+        )
 
 
-def _trainable_parameters(method: Any) -> int:
+def _trainable_parameters(method: Method) -> int:
     """What the method says after its fit, else the size of its state."""
-    state = method.state_dict() if hasattr(method, "state_dict") else {}
-    return int(
-        getattr(method, "trainable_parameters", sum(value.numel() for value in state.values()))
-    )
+    if method.trainable_parameters is not None:
+        return method.trainable_parameters
+    return sum(value.numel() for value in method.state_dict().values())
 
 
-def _tensorboard(folder: Path, spec: dict[str, Any]) -> Any:
+def _tensorboard(folder: Path, spec: Spec) -> Scalars:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ValueError('--tensorboard needs the extra: pip install -e ".[tensorboard]"') from None
     writer = SummaryWriter(str(folder / "tensorboard"))
-    writer.add_text("config", json.dumps(spec, indent=1))
+    writer.add_text("config", json.dumps(spec.to_json(), indent=1))
     return writer

@@ -3,7 +3,6 @@ them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,8 @@ import torch
 from benchmark import registry
 from benchmark.clip.encoder import Clip
 from benchmark.features import bank
-from benchmark.task import UNKNOWN, Dataset, Labels, Part, Task, seed_for
+from benchmark.spec import Spec
+from benchmark.task import UNKNOWN, Dataset, Labels, Method, Part, Task, seed_for
 
 TEST_BATCH = 100  # images a prediction step; no method may depend on it
 
@@ -23,22 +23,22 @@ class World:
 
     task: Task
     clip: Clip
-    method: Any
+    method: Method
     train: Part
     val: Part
     test: Part
 
 
-def open_world(spec: dict[str, Any], out: Path, device: torch.device) -> World:
+def open_world(spec: Spec, out: Path, device: torch.device) -> World:
     """Task, encoder, method and parts of a description."""
-    method = registry.rebuild("methods", spec["method"])
-    task = registry.rebuild("settings", spec["setting"]).build(spec["seed"])
-    clip = Clip(spec["encoder"], str(device))
-    return make_world(task, clip, method, out, device, seed_for("batches", registry.run_id(spec)))
+    method = registry.rebuild("methods", spec.method)
+    task = registry.rebuild("settings", spec.setting).build(spec.seed)
+    clip = Clip(spec.encoder, device)
+    return make_world(task, clip, method, out, device, seed_for("batches", spec.id))
 
 
 def make_world(
-    task: Task, clip: Clip, method: Any, out: Path, device: torch.device, seed: int
+    task: Task, clip: Clip, method: Method, out: Path, device: torch.device, seed: int
 ) -> World:
     """Drops the columns of unseen classes and attaches features or pixels; `seed` drives shuffling
     and augmentation.
@@ -50,7 +50,7 @@ def make_world(
     images = without_labels(task.dataset)
 
     def part(labels: Labels, classes: tuple[str, ...], y: np.ndarray, views: int) -> Part:
-        augment = getattr(method, "augment", "")
+        augment = method.augment
         stream = bank.stream(
             images, clip, method.needs, labels.rows, out / "features", views, augment
         )
@@ -68,8 +68,8 @@ def make_world(
         task,
         clip,
         method,
-        train=part(task.train, seen, task.train.y[:, task.seen], getattr(method, "views", 1)),
-        val=part(task.val, seen, task.val.y[:, task.seen], 1),
+        train=part(task.train, seen, task.seen_y(task.train), method.views),
+        val=part(task.val, seen, task.seen_y(task.val), 1),
         test=part(task.test, task.classes, np.full_like(task.test.y, UNKNOWN), 1),
     )
 

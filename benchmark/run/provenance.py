@@ -10,9 +10,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from benchmark.registry import ROOT
-from benchmark.staleness import code_digest
+from benchmark.store import Provenance
 
-__all__ = ["code_digest", "now", "of_this_process"]
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow")
 
 
@@ -44,7 +43,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def of_this_process() -> dict[str, Any]:
+def of_this_process() -> Provenance:
     """Everything that is known before a run starts."""
     return {
         **_git(),

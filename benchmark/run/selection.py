@@ -3,7 +3,6 @@ its own."""
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -11,7 +10,8 @@ import torch
 
 from benchmark import metrics
 from benchmark.run.parts import World, predict
-from benchmark.task import Run
+from benchmark.spec import JsonObject
+from benchmark.task import Method, Run
 
 # of this process; a method is handed the number, never the object
 _at_work: "WeakValueDictionary[int, Selection]" = WeakValueDictionary()
@@ -25,7 +25,7 @@ class Evaluate:
 
     number: int
 
-    def __call__(self, method: Any) -> dict[str, float]:
+    def __call__(self, method: Method) -> dict[str, float]:
         return _at_work[self.number].evaluate(method)
 
 
@@ -35,7 +35,7 @@ class Keep:
 
     number: int
 
-    def __call__(self, epoch: int, method: Any, scalars: dict[str, float]) -> None:
+    def __call__(self, epoch: int, method: Method, scalars: dict[str, float]) -> None:
         _at_work[self.number].keep(epoch, method, scalars)
 
 
@@ -52,7 +52,7 @@ class Selection:
         self.rule, self.world, self.run = rule, world, run
         self.best: dict[str, float] = {}
         self.state: dict[str, torch.Tensor] | None = None
-        self.chosen: dict[str, Any] = {}
+        self.chosen: JsonObject = {}
         if rule == "val" and not len(world.val):
             raise ValueError(
                 "Selection 'val' needs a validation part: raise the setting's val_fraction or use "
@@ -63,11 +63,11 @@ class Selection:
             _at_work[self.number] = self
             run.evaluate, run.keep = Evaluate(self.number), Keep(self.number)
 
-    def evaluate(self, method: Any) -> dict[str, float]:
+    def evaluate(self, method: Method) -> dict[str, float]:
         """The scalars of an epoch, on the part that the rule names."""
         task, world = self.world.task, self.world
         if self.rule == "val":
-            targets, scores = task.val.y[:, task.seen], predict(world, world.val, world.val.classes)
+            targets, scores = task.seen_y(task.val), predict(world, world.val, world.val.classes)
             groups = {name: group[task.seen] for name, group in task.groups.items()}
         else:
             targets, scores, groups = (
@@ -77,7 +77,7 @@ class Selection:
             )
         return metrics.epoch_scalars(targets, scores, groups)
 
-    def keep(self, epoch: int, method: Any, scalars: dict[str, float]) -> None:
+    def keep(self, epoch: int, method: Method, scalars: dict[str, float]) -> None:
         """Remembers the state of the best epoch so far."""
         for tag in ("val/mAP", "val/mAP_tail"):
             if tag not in scalars or scalars[tag] <= self.best.get(tag, -np.inf):

@@ -3,17 +3,16 @@ later metrics."""
 
 import hashlib
 import json
-from typing import Any
 
 import numpy as np
 
-from benchmark.store import Store
+from benchmark.store import Store, TaskRecord
 from benchmark.task import UNKNOWN, Task
 
 EXAMPLES = 12  # test images kept as thumbnails for the report
 
 
-def describe_task(task: Task, store: Store) -> dict[str, Any]:
+def describe_task(task: Task, store: Store) -> TaskRecord:
     """The record's "task"; stores the test truth once in `tasks/<fingerprint>.npz` for the
     report."""
     known = np.concatenate([task.train.y, task.val.y])[:, task.seen]

@@ -21,6 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmark.spec import Job
+from benchmark.store import Failure, Record
+
 LARGEST_READ = 1 << 16
 
 
@@ -28,7 +31,7 @@ def main(executor: str) -> None:
     connection = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _start_guard(connection)
-    execute: Callable[..., dict[str, Any]] | None = None
+    execute: Callable[..., Record] | None = None
     while True:
         request, claim = _receive(connection)
         _log_to(Path(request["log"]), append=request["attempt"] > 1)
@@ -38,9 +41,8 @@ def main(executor: str) -> None:
                 execute = getattr(importlib.import_module(module), function)
             # the run's time counts from here, not from the imports
             _send(connection, {"event": "started"})
-            record = execute(
-                request["job"], Path(request["out"]), request["device"], request["attempt"]
-            )
+            job = Job.from_json(request["job"])
+            record = execute(job, Path(request["out"]), request["device"], request["attempt"])
             error = record["error"]
         # the border of the process: the supervisor writes the record
         except Exception as exception:
@@ -52,7 +54,7 @@ def main(executor: str) -> None:
         _send(connection, {"event": "ended", "error": error, "replace": poisoned(error)})
 
 
-def poisoned(error: dict[str, Any]) -> bool:
+def poisoned(error: Failure) -> bool:
     """Whether the process should serve no other run: memory ran out, or CUDA is in an unknown
     state."""
     text = f"{error.get('type', '')}: {error.get('message', '')}"

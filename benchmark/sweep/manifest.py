@@ -10,15 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmark.files import write_atomically
+from benchmark.spec import Job
 from benchmark.store import Store
-
-# {"id", "description", "seconds" (estimate), "bank" (features it must compute first, or "")}
-Job = dict[str, Any]
 
 
 @dataclass
@@ -41,7 +39,8 @@ class Sweep:
 
     def written(self) -> "Sweep":
         """Writes the file, which lets supervisors begin."""
-        state = asdict(self) | {"folder": str(self.folder), "out": str(self.out)}
+        state = {**self.__dict__, "jobs": [job.to_json() for job in self.jobs]}
+        state |= {"folder": str(self.folder), "out": str(self.out)}
         write_atomically(self.folder / "sweep.json", json.dumps(state).encode())
         return Sweep.load(self.folder)
 
@@ -49,10 +48,9 @@ class Sweep:
     def load(cls, folder: Path) -> "Sweep":
         path = folder / "sweep.json"
         state = json.loads(path.read_bytes())
-        return cls(
-            **state
-            | {"folder": folder, "out": Path(state["out"]), "started_ns": path.stat().st_mtime_ns}
-        )
+        state["jobs"] = [Job.from_json(job) for job in state["jobs"]]
+        state |= {"folder": folder, "out": Path(state["out"])}
+        return cls(**state | {"started_ns": path.stat().st_mtime_ns})
 
     def stopped(self) -> bool:
         return not (self.folder / "sweep.json").exists()

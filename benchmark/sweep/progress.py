@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.store import encoder_label
+from benchmark.spec import Job
 
 COLOURS = {
     "done": "green",
@@ -30,13 +30,13 @@ class Progress:
 
     def __init__(
         self,
-        todo: Sequence[dict[str, Any]],
+        todo: Sequence[Job],
         total: int,
         slots: int,
         folder: Path,
         console: Any = None,
     ) -> None:
-        self.todo = {job["id"]: job for job in todo}
+        self.todo = {job.id: job for job in todo}
         self.total, self.slots, self.folder = total, slots, folder
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.offsets: dict[Path, int] = {}
@@ -85,7 +85,7 @@ class Progress:
         if status == "started":
             self.running[place] = (id, time.monotonic())
             if event["attempt"] > 1:
-                self.say(f"crashed once, tried again: {label(self.todo[id])}")
+                self.say(f"crashed once, tried again: {self._label(id)}")
             return
         self.running.pop(place, None)
         if id in self.seen:
@@ -94,10 +94,13 @@ class Progress:
         self.counts[status] += 1
         if self.live is None or status != "done":
             reason = f": {event['message']}" if event["message"] else ""
-            line = f"{status} {label(self.todo[id])} in {event['seconds']:.1f} s{reason}"
+            line = f"{status} {self._label(id)} in {event['seconds']:.1f} s{reason}"
             self.console.print(
                 Text(f"{self.headline()} | {line}", style=COLOURS[status] if self.live else "")
             )
+
+    def _label(self, id: str) -> str:
+        return f"{id} {self.todo[id].spec.label}"
 
     def headline(self) -> str:
         """ "[37/120] 2 failed, 1 h 10 min to go"."""
@@ -112,9 +115,9 @@ class Progress:
         """From the estimates, corrected by how wrong they were so far, over the slots that there is
         work for."""
         left = [job for id, job in self.todo.items() if id not in self.seen]
-        expected = sum(self.todo[id]["seconds"] for id in self.seen)
+        expected = sum(self.todo[id].seconds for id in self.seen)
         taken = sum(self.seen.values())
-        remaining = sum(job["seconds"] for job in left)
+        remaining = sum(job.seconds for job in left)
         remaining *= taken / expected if expected and taken else 1.0
         return remaining / max(1, min(self.slots, len(left)))
 
@@ -125,17 +128,8 @@ class Progress:
         top, slots = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
         top.add_row(bar, Text(self.headline(), style="bold"))
         for (host, slot), (id, since) in sorted(self.running.items()):
-            slots.add_row(host, slot, label(self.todo[id]), duration(time.monotonic() - since))
+            slots.add_row(host, slot, self._label(id), duration(time.monotonic() - since))
         return Group(top, slots)
-
-
-def label(job: dict[str, Any]) -> str:
-    """ "0123456789ab coop partial pictograms known=0.1 RN50/openai@224 seed 0"."""
-    spec = job["description"]
-    setting = spec["setting"]
-    known = f"known={setting['known']}" if "known" in setting else ""
-    parts = [job["id"], spec["method"]["name"], setting["name"], setting.get("dataset", ""), known]
-    return " ".join(filter(None, [*parts, encoder_label(spec["encoder"]), f"seed {spec['seed']}"]))
 
 
 def duration(seconds: float) -> str:

@@ -23,9 +23,11 @@ import joblib
 import psutil
 from joblib.externals.loky import get_reusable_executor
 
-from benchmark.store import Store, empty_record
+from benchmark.spec import Job
+from benchmark.store import Record, Store, empty_record
 from benchmark.sweep.dask import spread_over_dask
-from benchmark.sweep.manifest import Job, Sweep, sweep_folder
+from benchmark.sweep.manifest import Sweep, sweep_folder
+from benchmark.sweep.order import order
 from benchmark.sweep.progress import Progress
 from benchmark.sweep.slots import machine_slots
 from benchmark.sweep.supervisor import TICK, supervise
@@ -74,16 +76,8 @@ def parse_duration(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def order(jobs: Sequence[Job]) -> list[Job]:
-    """Longest first, so that no long run is left over at the end; before them one run for each
-    missing feature bank."""
-    longest = sorted(jobs, key=lambda job: -job["seconds"])
-    banks: dict[str, Job] = {}
-    for job in longest:
-        if job["bank"]:
-            banks.setdefault(job["bank"], job)
-    first = {job["id"] for job in banks.values()}
-    return list(banks.values()) + [job for job in longest if job["id"] not in first]
+def _is_done(record: Record | None) -> bool:
+    return record is not None and record["status"] == "done"
 
 
 def run_jobs(
@@ -112,11 +106,7 @@ def run_jobs(
         raise ValueError("the dask backend needs --address, e.g. --address tcp://host:8786")
     out = Path(out).resolve()
     rerun, store = frozenset(rerun), Store(out)
-    todo = [
-        job
-        for job in jobs
-        if job["id"] in rerun or (store.read(job["id"]) or {}).get("status") != "done"
-    ]
+    todo = [job for job in jobs if job.id in rerun or not _is_done(store.read(job.id))]
     summary = Summary(skipped=len(jobs) - len(todo))
     if not todo:
         return summary
@@ -139,8 +129,8 @@ def run_jobs(
                     sweep, min(count, len(todo)), address, progress
                 )
             for job in todo:
-                record = store.read(job["id"])
-                status = record["status"] if record and sweep.finished(job["id"]) else "left"
+                record = store.read(job.id)
+                status = record["status"] if record and sweep.finished(job.id) else "left"
                 setattr(summary, status, getattr(summary, status) + 1)
             progress.say(str(summary))
             if summary.interrupted:
@@ -159,15 +149,15 @@ def _run_here(sweep: Sweep, progress: Progress) -> bool:
     os.environ.update(sweep.environment)
     try:
         for job in sweep.jobs:
-            with store.claim(job["id"]) as claim:
-                if claim is None or sweep.finished(job["id"]):
+            with store.claim(job.id) as claim:
+                if claim is None or sweep.finished(job.id):
                     continue
                 start = time.time()
-                sweep.tell(slot="here", id=job["id"], status="started", attempt=1)
+                sweep.tell(slot="here", id=job.id, status="started", attempt=1)
                 try:
                     execute(job, sweep.out, "cpu", 1)
                 except Exception as exception:  # as in a child: one run must not end the sweep
-                    record = empty_record(job["id"], job["description"], "failed")
+                    record = empty_record(job.spec, "failed")
                     text = traceback.format_exc()[-2000:]
                     record["error"] = {
                         "type": type(exception).__name__,
@@ -175,11 +165,11 @@ def _run_here(sweep: Sweep, progress: Progress) -> bool:
                         "log": text,
                     }
                     store.write(record)
-                record = store.read(job["id"])
+                record = store.read(job.id)
                 message = record["error"].get("message", "")
                 sweep.tell(
                     slot="here",
-                    id=job["id"],
+                    id=job.id,
                     status=record["status"],
                     seconds=time.time() - start,
                     message=message,

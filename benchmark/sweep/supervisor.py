@@ -22,8 +22,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from benchmark.store import Store, empty_record
-from benchmark.sweep.manifest import Job, Sweep
+from benchmark.spec import Job
+from benchmark.store import Failure, Store, empty_record
+from benchmark.sweep.manifest import Sweep
 from benchmark.sweep.slots import Slot, lease, machine_slots
 
 TICK = 0.1  # seconds between two looks at the child and at the order to stop
@@ -52,7 +53,7 @@ def supervise(folder: str) -> None:
     # never a second time by us, even if no record could be written (disk full)
     tried: set[str] = set()
     while not sweep.stopped():
-        todo = [job for job in todo if job["id"] not in tried and not sweep.finished(job["id"])]
+        todo = [job for job in todo if job.id not in tried and not sweep.finished(job.id)]
         if not todo:
             return
         before = len(tried)
@@ -78,11 +79,11 @@ def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: Slot, lease: IO
         for job in todo:
             if sweep.stopped():
                 return
-            if sweep.finished(job["id"]):
+            if sweep.finished(job.id):
                 continue
-            with store.claim(job["id"]) as claim:
-                if claim is not None and not sweep.finished(job["id"]):
-                    tried.add(job["id"])
+            with store.claim(job.id) as claim:
+                if claim is not None and not sweep.finished(job.id):
+                    tried.add(job.id)
                     _complete(sweep, worker, job, claim)
     finally:
         worker.close()
@@ -92,47 +93,49 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> Non
     """One run with its second chance; leaves a record, unless the sweep was stopped or the disk is
     full."""
     store, start = Store(sweep.out), time.time()
-    error: dict[str, Any] = {}
+    error: Failure = {}
     status = "failed"
     for attempt in (1, 2):
-        sweep.tell(slot=worker.slot.name, id=job["id"], status="started", attempt=attempt)
+        sweep.tell(slot=worker.slot.name, id=job.id, status="started", attempt=attempt)
         status, error = worker.run(job, claim, attempt)
         if status == "stopped":
             return
-        if status != "crashed" or sweep.finished(job["id"]):
+        if status != "crashed" or sweep.finished(job.id):
             break
     seconds = time.time() - start
-    if not sweep.finished(job["id"]):
-        record = empty_record(
-            job["id"], job["description"], "failed" if status == "ended" else status, attempt
-        )
-        record["error"] = error | {"log": _tail(store.folder(job["id"]) / "log.txt")}
-        moments = {
-            name: datetime.fromtimestamp(t, timezone.utc).isoformat()
-            for name, t in (("start", start), ("end", time.time()))
+    if not sweep.finished(job.id):
+        record = empty_record(job.spec, "failed" if status == "ended" else status, attempt)
+        record["error"] = {**error, "log": _tail(store.folder(job.id) / "log.txt")}
+        record["provenance"] = {
+            "host": socket.gethostname(),
+            "start": _iso(start),
+            "end": _iso(time.time()),
         }
-        record["provenance"] = {"host": socket.gethostname(), **moments}
         try:
             store.write(record)
         except OSError as problem:
             message = f"its record could not be written, it stays todo: {problem}"
             sweep.tell(
                 slot=worker.slot.name,
-                id=job["id"],
+                id=job.id,
                 status="unwritten",
                 seconds=seconds,
                 message=message,
             )
             return
-    record = store.read(job["id"])
+    record = store.read(job.id)
     message = ": ".join(filter(None, [record["error"].get("type"), record["error"].get("message")]))
     sweep.tell(
         slot=worker.slot.name,
-        id=job["id"],
+        id=job.id,
         status=record["status"],
         seconds=seconds,
         message=message,
     )
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).isoformat()
 
 
 def _tail(path: Path, characters: int = 2000) -> str:
@@ -151,20 +154,20 @@ class Worker:
         self.connection: socket.socket | None = None
         self.received = b""
 
-    def run(self, job: Job, claim: IO[bytes], attempt: int) -> tuple[str, dict[str, Any]]:
+    def run(self, job: Job, claim: IO[bytes], attempt: int) -> tuple[str, Failure]:
         """Has the child do one run. Returns ("ended", error), or how it did not end by itself:
 
         "crashed" (by a signal), "failed" (exit without an answer), "timeout", "stopped" (the sweep
         was).
         """
-        log = Store(self.sweep.out).folder(job["id"]) / "log.txt"
+        log = Store(self.sweep.out).folder(job.id) / "log.txt"
         # died after its last answer
         if self.process is not None and self.process.poll() is not None:
             self.close()
         if self.process is None:
             self._start(log, mode="wb" if attempt == 1 else "ab")
         request = {
-            "job": job,
+            "job": job.to_json(),
             "out": str(self.sweep.out),
             "device": self.slot.device,
             "attempt": attempt,
@@ -233,7 +236,7 @@ class Worker:
         line, self.received = self.received.split(b"\n", 1)
         return json.loads(line)
 
-    def _death(self) -> tuple[str, dict[str, Any]]:
+    def _death(self) -> tuple[str, Failure]:
         code = self.process.returncode
         self.close()
         if code < 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.figures.style import Look
-from reports.groups import SELECTIONS, Entry, Group, encoder_label
+from reports.groups import SELECTIONS, Entry, Group
 from reports.html.examples import examples
 from reports.significance import Significance
 from reports.tables.formats import (
@@ -133,11 +133,11 @@ def run_data(entry: Entry, looks: dict[str, Look], pool: Pool, first_out: Path) 
         "m": looks[entry.method].index,
         "state": entry.state,
         "reason": entry.reason,
-        "seed": spec["seed"],
-        "selection": SELECTIONS.get(spec["selection"], spec["selection"]),
-        "method": pool.add(spec["method"]),
-        "setting": pool.add(spec["setting"]),
-        "encoder": pool.add(encoder_label(spec["encoder"])),
+        "seed": spec.seed,
+        "selection": SELECTIONS.get(spec.selection, spec.selection),
+        "method": pool.add(spec.method.to_json()),
+        "setting": pool.add(spec.setting.to_json()),
+        "encoder": pool.add(spec.encoder.label),
         "command": command(entry, out),
     }
     record = entry.record
@@ -265,7 +265,7 @@ def protocol(group: Group) -> dict[str, Any]:
         "title": f"{family_title(group.family)}: {group.title}",
         "family": group.family,
         "dataset": group.dataset,
-        "setting": {k: v for k, v in group.setting.items() if k != "name" and v != ""},
+        "setting": {k: v for k, v in group.setting.to_json().items() if k != "name" and v != ""},
         "sizes": {k: task.get(k) for k in ("n_train", "n_val", "n_test", "n_classes")},
         "views": task.get("views", {}),
         "prevalence": _short(task.get("prevalence")),

@@ -75,7 +75,7 @@ def _line(
         "label": line[1] if line[0] == "last" else f"{line[1]} ({line[0]})",
         "m": looks[line[1]].index,
         "run": entry.id,
-        "level": entry.spec["setting"].get("known"),
+        "level": entry.spec.setting.get("known", None),
         "top": [[[int(c), round(float(scores[i, c]), 3)] for c in top[i]] for i in range(number)],
         "maps": [],
     }

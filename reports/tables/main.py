@@ -275,16 +275,16 @@ def _notes(group: Group, rows: list[Row]) -> list[str]:
     blocks = {row.block for row in rows}
     notes = []
     if usable:
-        seeds = sorted({entry.spec["seed"] for entry in usable})
+        seeds = sorted({entry.spec.seed for entry in usable})
         task = usable[0].record["task"]
         plural = (
             f"mean ± sample standard deviation over {len(seeds)} seeds"
             if len(seeds) > 1
             else "one seed"
         )
-        hidden = {"name", "dataset", *([SWEPT] if group.levels != [None] else [])}
+        hidden = {"dataset", *([SWEPT] if group.levels != [None] else [])}
         protocol = ", ".join(
-            f"{k}={v}" for k, v in group.setting.items() if k not in hidden and v != ""
+            f"{k}={v}" for k, v in group.setting.parameters.items() if k not in hidden and v != ""
         )
         notes.append(
             f"{task['n_test']} test images, {task['n_classes']} classes; {plural}; percent. "

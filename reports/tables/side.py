@@ -61,9 +61,9 @@ def _gap_row(
     ]
     values = seed_values(group, measured, column)
     spec = entries[0].spec
-    if not text or not values or spec["method"]["name"] != line.ours:
+    if not text or not values or spec.method.name != line.ours:
         return None
-    if not same_backbone(line.backbone, str(spec["encoder"].get("name"))):
+    if not same_backbone(line.backbone, spec.encoder.name):
         return None
     result = interval(list(values.values()))
     gap = result.mean - float(text)

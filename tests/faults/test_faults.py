@@ -106,8 +106,8 @@ def test_every_bad_run_gets_its_verdict_and_every_other_is_done(tmp_path, leases
     )
     assert not summary.ok
     store = Store(tmp_path / "out")
-    assert all(store.read(job["id"])["status"] == "done" for job in jobs[len(bad) :])
-    records = {method: store.read(job["id"]) for method, job in zip(bad, jobs, strict=False)}
+    assert all(store.read(job.id)["status"] == "done" for job in jobs[len(bad) :])
+    records = {method: store.read(job.id) for method, job in zip(bad, jobs, strict=False)}
     ends = {
         method: (record["status"], record["error"]["type"], record["attempt"])
         for method, record in records.items()
@@ -135,11 +135,11 @@ def test_every_bad_run_gets_its_verdict_and_every_other_is_done(tmp_path, leases
     after_poison = {
         process
         for _, id, process in notes(tmp_path / "out", "start")
-        if id in (jobs[5]["id"], jobs[6]["id"])
+        if id in (jobs[5].id, jobs[6].id)
     }
     last_of = {process: id for _, id, process in notes(tmp_path / "out", "start")}
     # they served no other run
-    assert {last_of[process] for process in after_poison} == {jobs[5]["id"], jobs[6]["id"]}
+    assert {last_of[process] for process in after_poison} == {jobs[5].id, jobs[6].id}
     assert_nothing_is_left(leases)
 
 
@@ -148,8 +148,8 @@ def test_a_segmentation_fault_is_tried_again_and_leaves_its_stack(tmp_path, leas
     summary = run_jobs(
         jobs, tmp_path, backend="threading", executor="tests.fixtures.fake_executor:execute"
     )
-    assert summary.ok and Store(tmp_path).read(jobs[0]["id"])["attempt"] == 2
-    assert "fake_executor.py" in (Store(tmp_path).folder(jobs[0]["id"]) / "log.txt").read_text()
+    assert summary.ok and Store(tmp_path).read(jobs[0].id)["attempt"] == 2
+    assert "fake_executor.py" in (Store(tmp_path).folder(jobs[0].id) / "log.txt").read_text()
 
 
 def test_kills_at_random_moments_lose_nothing(tmp_path, leases):
@@ -290,7 +290,7 @@ def test_a_full_disk_never_leaves_half_a_record(tmp_path, leases, monkeypatch, c
     write = Store.write
 
     def no_space_for_the_first(self, record, scores=None):
-        if record["id"] == jobs[0]["id"]:
+        if record["id"] == jobs[0].id:
             raise OSError(28, "No space left on device")
         write(self, record, scores)
 
@@ -303,9 +303,9 @@ def test_a_full_disk_never_leaves_half_a_record(tmp_path, leases, monkeypatch, c
     printed = capsys.readouterr().out
     assert "No space left on device" in printed and "1 without a record (they stay todo)" in printed
     store = Store(tmp_path)
-    assert store.read(jobs[0]["id"]) is None
-    assert store.read(jobs[1]["id"])["error"]["message"].endswith("File too large")
-    assert sorted(path.name for path in store.folder(jobs[1]["id"]).iterdir()) == [
+    assert store.read(jobs[0].id) is None
+    assert store.read(jobs[1].id)["error"]["message"].endswith("File too large")
+    assert sorted(path.name for path in store.folder(jobs[1].id).iterdir()) == [
         "claim",
         "log.txt",
         "record.json",
@@ -318,7 +318,7 @@ def test_a_child_that_cannot_start_fails_its_runs(tmp_path, leases, monkeypatch)
     assert (
         run_jobs(jobs, tmp_path, backend="threading", executor="no_such_module:execute").failed == 2
     )
-    error = Store(tmp_path).read(jobs[0]["id"])["error"]
+    error = Store(tmp_path).read(jobs[0].id)["error"]
     assert error["type"] == "ModuleNotFoundError" and "no_such_module" in error["log"]
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert (
@@ -327,7 +327,7 @@ def test_a_child_that_cannot_start_fails_its_runs(tmp_path, leases, monkeypatch)
         ).failed
         == 2
     )
-    assert Store(tmp_path).read(jobs[0]["id"])["error"]["exit_code"] == 1
+    assert Store(tmp_path).read(jobs[0].id)["error"]["exit_code"] == 1
 
 
 def test_errors_of_the_scheduler_itself_are_not_hidden(tmp_path, leases, monkeypatch):

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.spec import Spec
+
 ROOT = Path(__file__).resolve().parents[2]
 # trains on 40 batches instead of an epoch: the memory is the same, the time is not
 DUALCOOP_40 = '''
@@ -121,15 +123,15 @@ def make_weights(path: Path) -> None:
     torch.save(encoder.open_clip.create_model("RN50").state_dict(), path)
 
 
-def make_bank(spec: dict, out: Path) -> None:
+def make_bank(spec: Spec, out: Path) -> None:
     """A bank that says it is complete: holes, and the checksums of zeros."""
     from benchmark import registry
     from benchmark.clip.encoder import Clip
     from benchmark.features.bank import FeatureBank
 
-    dataset = registry.rebuild("settings", spec["setting"]).build(0).dataset
-    needs = registry.rebuild("methods", spec["method"]).needs
-    bank = FeatureBank(out / "features", dataset, Clip(spec["encoder"]), needs)
+    dataset = registry.rebuild("settings", spec.setting).build(0).dataset
+    needs = registry.rebuild("methods", spec.method).needs
+    bank = FeatureBank(out / "features", dataset, Clip(spec.encoder), needs)
     if bank.array.path.exists():
         return
     bank.array.folder.mkdir(parents=True)

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from benchmark import registry, staleness
+import run_all
+from benchmark import commands, registry, staleness
+from benchmark.spec import Choice
+from benchmark.task import Method
 
 PLUGIN = '''
 from dataclasses import dataclass
@@ -99,32 +100,34 @@ def test_a_list_is_several_runs_and_a_tuple_is_a_value(idea):
     ]
 
 
-def test_description_round_trip_through_json(idea):
+def test_choice_round_trip_through_json(idea):
     method = registry.make("methods", idea, {"size": 2, "rate": 1})
-    description = json.loads(json.dumps(registry.describe(idea, method)))
-    again = registry.rebuild("methods", description)
+    choice = Choice.from_json(json.loads(json.dumps(registry.describe(idea, method).to_json())))
+    again = registry.rebuild("methods", choice)
     assert again == method
     assert again.layers == (1, 2)
-    assert registry.describe(idea, again) == description
+    assert registry.describe(idea, again) == choice
     with pytest.raises(ValueError, match="no longer has the parameter 'gone'"):
-        registry.rebuild("methods", {**description, "gone": 1})
+        registry.rebuild("methods", Choice(idea, {**choice.parameters, "gone": 1}))
 
 
-DESCRIPTIONS = st.dictionaries(
-    st.text(min_size=1), st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-)
+@pytest.mark.parametrize("needs, said", [("", "does not say what it needs"), ("globl", "'globl'")])
+def test_a_method_that_does_not_say_what_it_needs_is_one_sentence(
+    tmp_path, monkeypatch, capsys, needs, said
+):
+    monkeypatch.setattr(registry, "_files", {})
+    line = f'    needs: ClassVar[str] = "{needs}"\n' if needs else ""
+    path = tmp_path / f"idea_{needs or 'none'}.py"
+    path.write_text(PLUGIN.replace('    needs: ClassVar[str] = "global"\n', line))
+    flags = ["plan", "--methods", str(path), "--out", str(tmp_path / "out")]
+    assert commands.main(flags, run_all.QUICK, run_all.FULL) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
 
 
-@given(DESCRIPTIONS, st.randoms())
-def test_run_ids_do_not_depend_on_the_order_of_keys(description, random):
-    keys = list(description)
-    random.shuffle(keys)
-    run_id = registry.run_id(description)
-    assert registry.run_id({key: description[key] for key in keys}) == run_id
-    assert len(run_id) == 12 and int(run_id, 16) >= 0
-    assert (
-        registry.run_id({**description, "another": 1}) != run_id or description.get("another") == 1
-    )
+def test_a_plugin_without_the_base_class_gets_its_defaults(idea):
+    plugin = registry.load("methods", idea)
+    assert issubclass(plugin, Method) and plugin().state_dict() == {} and plugin.title == ""
 
 
 def test_code_digest_ignores_comments_and_docstrings_but_no_code(tmp_path, monkeypatch):
@@ -171,6 +174,5 @@ def test_an_installed_package_offers_plugins_by_entry_point(monkeypatch):
     )
     assert "packaged" in registry.names("methods") and "packaged" not in registry.names("settings")
     assert (
-        registry.describe("packaged", registry.make("methods", "packaged", {}))["name"]
-        == "packaged"
+        registry.describe("packaged", registry.make("methods", "packaged", {})).name == "packaged"
     )

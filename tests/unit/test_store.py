@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.files import write_atomically
-from benchmark.store import SCHEMA, Record, Store, empty_record, encoder_label, plain
+from benchmark.spec import Choice, Encoder, Spec
+from benchmark.store import SCHEMA, Record, Store, empty_record, plain
 
-SPEC = {
-    "method": {"name": "coop", "n_ctx": 4},
-    "setting": {"name": "partial", "dataset": "pictograms", "known": 0.5},
-    "encoder": {
-        "name": "RN50",
-        "weights": "openai",
-        "image_size": 224,
-        "resize": "crop",
-        "statistics": "clip",
-    },
-    "selection": "last",
-    "seed": 0,
-}
-ID = "0123456789ab"
+SPEC = Spec(
+    Choice("coop", {"n_ctx": 4}),
+    Choice("partial", {"dataset": "pictograms", "known": 0.5}),
+    Encoder("RN50", "openai", 224, resize="crop"),
+)
+ID = SPEC.id
 numbers = st.one_of(
     st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.none()
 )
 
 
 def a_record(**fields) -> Record:
-    return empty_record(ID, SPEC, "done") | fields
+    return empty_record(SPEC, "done") | fields
 
 
 @settings(max_examples=30, deadline=None)
@@ -77,13 +71,17 @@ def test_a_record_cut_at_any_byte_is_todo(tmp_path):
         lambda record: record | {"id": "another"},
         lambda record: {key: value for key, value in record.items() if key != "status"},
         lambda record: [record],
+        lambda record: record | {"spec": {"method": "coop"}},
+        lambda record: record | {"spec": record["spec"] | {"encoder": {"name": "RN50"}}},
         lambda record: None,
     ],
 )
 def test_a_malformed_record_is_todo(tmp_path, damage):
     store = Store(tmp_path)
     store.write(a_record())
-    (store.folder(ID) / "record.json").write_text(json.dumps(damage(a_record())))
+    (store.folder(ID) / "record.json").write_text(
+        json.dumps(damage({**a_record(), "spec": SPEC.to_json()}))
+    )
     assert store.read(ID) is None
 
 
@@ -137,8 +135,8 @@ def test_scores_of_an_older_run_never_stand_beside_a_newer_record(tmp_path, monk
 def test_frame_is_tidy(tmp_path):
     store = Store(tmp_path)
     store.write(a_record(metrics={"all": {"mAP": 60.0, "OF1": None}, "gzsl": {"mAP": 50.0}}))
-    other = SPEC | {"setting": {"name": "zero_shot", "dataset": "voc2007"}}
-    store.write(empty_record("ffffffffffff", other, "timeout"))
+    other = replace(SPEC, setting=Choice("zero_shot", {"dataset": "voc2007"}))
+    store.write(empty_record(other, "timeout"))
     frame = store.frame()
     assert list(frame.columns[:4]) == ["id", "method", "method_parameters", "setting"]
     assert list(frame.columns[-3:]) == ["view", "metric", "value"] and len(frame) == 4
@@ -154,7 +152,6 @@ def test_frame_is_tidy(tmp_path):
         and np.isnan(late["setting_known"])
     )
     assert Store(tmp_path / "empty").frame().empty
-    assert encoder_label({"name": "pocket-RN", "weights": ""}) == "pocket-RN"
 
 
 def test_task_round_trip(tmp_path):

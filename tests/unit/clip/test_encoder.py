@@ -12,7 +12,8 @@ from PIL import Image
 
 from benchmark.clip import encoder, image_tower, weights
 from benchmark.clip.encoder import Clip
-from benchmark.clip.encoder_name import format_encoder, parse_encoder
+from benchmark.clip.encoder_name import parse_encoder
+from benchmark.spec import Encoder
 from tests.fixtures.tiny_clip import TOWERS, write_models
 
 import open_clip  # isort: skip
@@ -206,13 +207,7 @@ def test_crop_equals_open_clip(checkpoints: dict) -> None:
 
 def test_parse() -> None:
     found = parse_encoder("RN101/openai@448+crop+imagenet")
-    assert found == {
-        "name": "RN101",
-        "weights": "openai",
-        "image_size": 448,
-        "resize": "crop",
-        "statistics": "imagenet",
-    }
+    assert found == Encoder("RN101", "openai", 448, "crop", "imagenet")
     assert parse_encoder("ViT-B-16/OpenAI") == parse_encoder("ViT-B-16/openai@224")
     for text in (
         "pocket-RN",
@@ -220,7 +215,7 @@ def test_parse() -> None:
         "RN50/openai@224",
         "ViT-L-14/laion2b_s32b_b82k@336+imagenet",
     ):
-        assert parse_encoder(format_encoder(parse_encoder(text))) == parse_encoder(text)
+        assert parse_encoder(parse_encoder(text).text) == parse_encoder(text)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +241,7 @@ def test_local_checkpoint_is_known_by_its_hash(
     checkpoints: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = parse_encoder(f"tiny-ViT/{checkpoints['tiny-ViT']}")
-    assert str(checkpoints["tiny-ViT"]) not in json.dumps(description)
+    assert str(checkpoints["tiny-ViT"]) not in json.dumps(description.to_json())
     monkeypatch.setattr(weights, "_known", {})  # another process
     assert encoder.weights_file(description) == checkpoints["tiny-ViT"].resolve()
     monkeypatch.setattr(weights, "_known", {})  # another machine

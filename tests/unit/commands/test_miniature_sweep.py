@@ -64,7 +64,7 @@ def test_every_method_on_every_setting_with_both_kinds_of_encoders(world, capsys
             capsys.readouterr()
         )
     records = Store(Path("results")).records()
-    counts = Counter((record["spec"]["setting"]["name"], record["status"]) for record in records)
+    counts = Counter((record["spec"].setting.name, record["status"]) for record in records)
     assert counts == {("partial", "done"): 40, ("zero_shot", "done"): 16, ("long_tail", "done"): 20}
     for record in records:
         scores = Store(Path("results")).scores(record["id"])
@@ -82,10 +82,7 @@ def test_real_data_sets_are_found_without_being_named(world):
         ),
         Store(Path("r")),
     )
-    found = [
-        (row.spec["setting"]["name"], row.spec["setting"]["dataset"], row.spec["encoder"]["name"])
-        for row in rows
-    ]
+    found = [(row.spec.setting.name, row.spec.dataset, row.spec.encoder.name) for row in rows]
     assert found == [
         ("partial", "voc2007", "RN101"),
         ("partial", "coco2014", "RN101"),

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,9 +162,9 @@ def test_keys(tmp_path: Path, clips: dict[str, Clip]) -> None:
     dataset, clip = make_dataset(Pictures()), clips["tiny-RN"]
     description = clip.description
     variants = [
-        {**description, "resize": "crop"},
-        {**description, "statistics": "imagenet"},
-        {**description, "image_size": 64},
+        replace(description, resize="crop"),
+        replace(description, statistics="imagenet"),
+        replace(description, image_size=64),
         clips["tiny-ViT"].description,
     ]
     banks = [FeatureBank(tmp_path, dataset, Clip(variant), "global") for variant in variants]

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from benchmark.plan import Row
 from benchmark.store import Store
 from reports import page
 from reports.html.content import as_json
@@ -126,7 +127,7 @@ def test_only_failures_make_a_report(tmp_path):
 
 def test_only_a_plan_makes_a_report(tmp_path):
     spec = specification("coop", partial(0.5))
-    path = page.build([tmp_path], [{"id": "0" * 12, "spec": spec, "state": "todo", "reason": ""}])
+    path = page.build([tmp_path], [Row(spec, "todo")])
     assert data_of(path)["tables"][0]["rows"][0]["cells"][0][3] == "not run"
     assert "0 of 1 runs are done; 1 not run." in path.read_text()
 

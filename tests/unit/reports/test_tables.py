@@ -5,11 +5,14 @@ import csv
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from reports.groups import arrange, collect, encoder_label, slug
+from benchmark.plan import Row as PlanRow
+from benchmark.spec import Choice
+from reports.groups import arrange, collect, slug
 from reports.published import published, same_backbone
 from reports.significance import Significance
 from reports.tables import formats, main, side
@@ -100,11 +103,11 @@ def test_methods_that_tie_are_all_bold(tmp_path):
 
 def test_plan_names_what_does_not_apply_and_what_is_stale(tmp_path):
     done = specification("coop", ZERO_SHOT)
-    run = write_run(tmp_path, done, images=60)
+    write_run(tmp_path, done, images=60)
     other = specification("linear_probe", ZERO_SHOT)
     plan = [
-        {"id": run, "spec": done, "state": "stale", "reason": ""},
-        {"id": "0" * 12, "spec": other, "state": "n/a", "reason": "closed vocabulary"},
+        PlanRow(done, "stale"),
+        PlanRow(other, "n/a", "closed vocabulary"),
     ]
     (table,) = tables_of(tmp_path, plan)[0].values()
     assert row_of(table, "coop").cells[0].marks == ("stale",)
@@ -141,12 +144,14 @@ def test_labels_show_parameters_only_where_runs_differ(tmp_path):
 
 
 def test_a_preset_that_goes_with_the_encoder_is_not_a_variant(tmp_path):
-    pocket = {
-        **specification("coop", partial(0.5)),
-        "method": {"name": "coop", "epochs": 5, "preset": "pocket"},
-    }
-    official = specification("coop", partial(0.5, "voc2007"), encoder="RN101")
-    official["method"] = {"name": "coop", "epochs": 50, "preset": ""}
+    pocket = replace(
+        specification("coop", partial(0.5)),
+        method=Choice("coop", {"epochs": 5, "preset": "pocket"}),
+    )
+    official = replace(
+        specification("coop", partial(0.5, "voc2007"), encoder="RN101"),
+        method=Choice("coop", {"epochs": 50, "preset": ""}),
+    )
     for spec in (pocket, official):
         write_run(tmp_path, spec, images=40)
     assert {entry.method for entry in collect([tmp_path])} == {"coop"}
@@ -316,11 +321,5 @@ def test_markdown_and_csv_keep_hostile_names_as_text(sweep):
     )[1] == ["'=1+1,last,1,"]
 
 
-def test_names_of_files_and_encoders():
+def test_names_of_files():
     assert slug("partial ../é <x> RN50/openai@224") == "partial_.._x_RN50_openai_224"
-    encoder = specification("coop", partial(0.5), encoder="RN50")["encoder"]
-    assert encoder_label(encoder) == "RN50/openai@224"
-    assert (
-        encoder_label({**encoder, "resize": "crop", "statistics": "imagenet"})
-        == "RN50/openai@224+crop+imagenet"
-    )

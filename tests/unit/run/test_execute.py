@@ -1,7 +1,6 @@
 """One run through the engine: the record, a failure, the selection of an epoch, checkpoints, stale
 code, diff."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +80,7 @@ def test_a_record_says_everything(out, plugin):
     record = run(out, plugin("recorded_idea", new.METHOD))
     store = Store(out)
     assert record["status"] == "done" and not record["error"]
-    assert store.read(record["id"]) == json.loads(json.dumps(record))
+    assert store.read(record["id"]) == record
     task, scores = record["task"], store.scores(record["id"])
     assert scores.shape == (task["n_test"], task["n_classes"]) and scores.dtype == np.float32
     assert task["known_rate"] == pytest.approx(0.5, abs=0.02)

@@ -17,8 +17,9 @@ from benchmark.store import Store
 from benchmark.sweep import slots
 from benchmark.sweep.child import poisoned
 from benchmark.sweep.manifest import Sweep
+from benchmark.sweep.order import order
 from benchmark.sweep.progress import Progress, duration
-from benchmark.sweep.schedule import order, parse_duration, run_jobs
+from benchmark.sweep.schedule import parse_duration, run_jobs
 from benchmark.sweep.supervisor import supervise
 from tests.fixtures.fake_executor import a_job, notes
 
@@ -150,7 +151,7 @@ def test_banks_first_then_longest_first():
         a_job(3, seconds=3, bank="b"),
     ]
     jobs += [a_job(4, seconds=1, bank="a"), a_job(5, seconds=5)]
-    assert [int(job["id"], 16) for job in order(jobs)] == [3, 4, 1, 5, 2, 0]
+    assert [job.spec.method.get("number") for job in order(jobs)] == [3, 4, 1, 5, 2, 0]
     assert order([]) == []
 
 
@@ -183,22 +184,22 @@ def test_a_sweep_and_its_repetition(tmp_path, backend, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert (
         "[5/5]" in printed
-        and "failed 000000000004 raise" in printed
+        and f"failed {jobs[4].id} raise" in printed
         and "a plugin went wrong" in printed
     )
     store = Store(tmp_path / "out")
-    environment = store.read(jobs[0]["id"])["cost"]["environment"]
+    environment = store.read(jobs[0].id)["cost"]["environment"]
     assert environment["MARK"] == "7"
     if backend == "threading":
         assert environment["CUDA_VISIBLE_DEVICES"] == "" and environment["OMP_NUM_THREADS"] == "1"
-        processes = {store.read(job["id"])["cost"]["process"] for job in jobs[:4]}
+        processes = {store.read(job.id)["cost"]["process"] for job in jobs[:4]}
         assert len(processes) <= 2 and os.getpid() not in processes  # a child serves many runs
     second = sweep()  # the same command again: what is done stays, what failed is tried again
     assert (second.done, second.failed, second.skipped) == (0, 1, 4)
-    third = sweep(rerun={jobs[1]["id"]})
+    third = sweep(rerun={jobs[1].id})
     assert (third.done, third.failed, third.skipped) == (1, 1, 3)
     started = [id for _, id, _ in notes(tmp_path / "out", "start")]
-    assert [started.count(job["id"]) for job in jobs] == [1, 2, 1, 1, 3]
+    assert [started.count(job.id) for job in jobs] == [1, 2, 1, 1, 3]
     assert not list((tmp_path / "out" / "sweeps").iterdir())
     capsys.readouterr()
     # computes nothing
@@ -220,17 +221,17 @@ def test_progress(tmp_path, terminal):
     with Progress(jobs, total=6, slots=2, folder=tmp_path, console=console) as progress:
         common = {"host": "here", "slot": "cpu-0"}
         events = [
-            {**common, "id": jobs[0]["id"], "status": "started", "attempt": 1},
-            {**common, "id": jobs[0]["id"], "status": "done", "seconds": 20.0, "message": ""},
-            {**common, "id": jobs[1]["id"], "status": "started", "attempt": 2},
+            {**common, "id": jobs[0].id, "status": "started", "attempt": 1},
+            {**common, "id": jobs[0].id, "status": "done", "seconds": 20.0, "message": ""},
+            {**common, "id": jobs[1].id, "status": "started", "attempt": 2},
             {
                 **common,
-                "id": jobs[1]["id"],
+                "id": jobs[1].id,
                 "status": "crashed",
                 "seconds": 20.0,
                 "message": "ended by SIGSEGV",
             },
-            {**common, "id": jobs[2]["id"], "status": "started", "attempt": 1},
+            {**common, "id": jobs[2].id, "status": "started", "attempt": 1},
         ]
         lines = "".join(json.dumps(event) + "\n" for event in events)
         # the last line is being written
@@ -245,12 +246,12 @@ def test_progress(tmp_path, terminal):
             progress.live.refresh()
     printed = text.getvalue()
     assert (
-        printed.count("crashed 000000000001") == 1
+        printed.count(f"crashed {jobs[1].id}") == 1
         and "ended by SIGSEGV" in printed
         and "tried again" in printed
     )
     assert ("cpu-0" in printed) == terminal  # what each slot is doing
-    assert ("done 000000000000" in printed) == (not terminal)  # one line for each run that ended
+    assert (f"done {jobs[0].id}" in printed) == (not terminal)  # one line for each run that ended
 
 
 def test_cost_measures_phases_and_the_peak_of_this_run():
