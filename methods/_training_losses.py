@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from methods import _partial_losses as losses
 from methods._logistic_regression import LogisticRegression
 
-# What the papers set for each data set (Cole et al. 2021, §5; Zhou et al. 2022, supplement B), and
+# What the papers set for each data set (Cole et al. 2021; Zhou et al. 2022, official code), and
 # "pocket": the number of classes that scenes of the embedded data sets show on average.
 CONSTANTS: dict[str, dict[str, dict[str, Any]]] = {
     data: {
@@ -228,7 +228,7 @@ class LargeLossPermanent(LargeLoss):
         super().start(x, y.clone(), epochs)
 
     def rate(self) -> float:
-        """The official `delta` belongs to ten passes over the images; more passes take less."""
+        """`delta` belongs to ten passes over the images; of more passes each takes less."""
         return 0.0 if self.epoch < self.epochs / 10 else 10 * self.delta / self.epochs
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def aggregate_evidence(
     variant: str = "pos_norm",
 ) -> tuple[Tensor, Tensor]:
     """(positive, negative) logits (B, C) of regions (B, R, D) and texts (C, D), of any norm (Hu et
-    al. 2023, eq. 5-9, and the official code's names for what it does with them).
+    al. 2024, as the official code computes and names it).
 
     A = softmax over the regions of exp(temperature) · cosine with the evidence text; z₊ = Σ_r A · ω
     · e³ · cosine with the positive text, z₋ the same with the negative one. The competition q is a

@@ -38,7 +38,7 @@ class Method:
     "ll_ct", "ll_cp", "gr", "csl", "iu", or one with constants, "em(alpha=0.1)"; see
     `_training_losses`. `constants` names the data set whose published constants it takes. The
     papers train the whole network; on frozen features rate, epochs and the zero start are ours,
-    chosen by validation mAP at 50 % known labels with the losses "iu" and "em" (seed 0).
+    chosen by validation mAP at 50 % known labels with "iu" and "em" (pictograms, seed 0).
     """
 
     C: float = 0.0
@@ -70,8 +70,8 @@ class Method:
             make_loss(self.loss, self.constants)
             if self.C or self.balanced or self.unknown != "ignore":
                 raise ValueError(
-                    f"C, balanced and unknown go with logistic regression; loss={self.loss!r} "
-                    f"takes none of them"
+                    "C, balanced and unknown belong to the logistic regression: leave them out, or "
+                    f"leave out loss={self.loss!r}"
                 )
 
     def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:

@@ -18,14 +18,13 @@ class Method:
 
     `prompted` "positive" is PositiveCoOp: t₊ = e + u and t₋ = v, where e is the text feature of the
     learned context before the class name and u, v are free vectors, all three per class; "negative"
-    is NegativeCoOp, which exchanges the two. As in the official code u is there although the paper
-    leaves it out, u and v start as N(0, `free_scale`²) with `free_scale` 1, and the prompt learns
-    at `prompt_rate` times the rate of u and v, after one epoch at `warm_up` for all. Regions are
-    weighed by the positive feature. The official argument list gives the rates 0.001 (VOC) and
-    0.002 (COCO), its example 0.5 with 52 epochs; only the latter fits the warm-up rate, and the
-    presets take it. `loss_weight` 0 means 0.015 / known fraction, as in our DualCoOp. The preset
-    "pocket" was chosen by validation mAP at 50 % known labels among four rates and two scales of
-    free vectors (pictograms, seed 0).
+    is NegativeCoOp, which exchanges the two. As in the official code u and v start as N(0,
+    `free_scale`²), and the prompt learns at `prompt_rate` times their rate, after one epoch at
+    `warm_up` for all. The regions are weighed by the positive feature. The official argument list
+    gives the rates 0.001 (VOC) and 0.002 (COCO), its example 0.5 with 52 epochs; only the latter
+    fits the warm-up rate, and the presets take it. `loss_weight` 0 means 0.015 / known fraction, as
+    in our DualCoOp. The preset "pocket" was chosen by validation mAP at 50 % known labels among
+    four rates and two scales of u and v (pictograms, seed 0).
     """
 
     prompted: str = "positive"

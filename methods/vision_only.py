@@ -21,7 +21,7 @@ def aggregate_linear(
     logit_scale: float = 5.0,
 ) -> tuple[Tensor, Tensor]:
     """(positive, negative) logits (B, C) of regions (B, R, D), any norm, weight (2C, D) and bias
-    (2C,), the first C rows for absence (Rawlekar et al. 2025, §3.3).
+    (2C,), the first C rows for absence (Rawlekar et al. 2025, official code).
 
     o = region_scale · (W g + b); every one of the 2C channels is 5 · Σ_r softmax_r(o) · o with its
     own softmax over the regions."""
