@@ -4,9 +4,11 @@ None of these depends on the method, and the nested mask does not depend on the 
 method pays for the same labels and 10 % of the labels are a subset of 20 %.
 """
 
+from pathlib import Path
+
 import numpy as np
 
-from benchmark.task import UNKNOWN, Labels, seed_for
+from benchmark.task import ABSENT, PRESENT, UNKNOWN, Dataset, Labels, seed_for
 
 
 def nested_mask(n: int, classes: int, known: float, dataset: str, seed: int) -> np.ndarray:
@@ -25,13 +27,39 @@ def community_mask(n: int, classes: int, known: float) -> np.ndarray:
     return np.random.RandomState(0).random_sample((n, classes)) < known
 
 
-def known_mask(
-    kind: str, n: int, classes: int, known: float, dataset: str, seed: int
-) -> np.ndarray:
-    """(n, C) bool of the kind "nested" or "community"; every label is known when `known` is 1."""
+def skewed_mask(y: np.ndarray, known: float, dataset: str, seed: int) -> np.ndarray:
+    """(n, C) bool, not at random: a class is known in proportion to how often it is present in y
+    (n, C), at most always, and the classes together in the fraction `known`.
+
+    Frequent classes are the ones that annotators look for. Nested over `known`, and drawn from the
+    numbers of `nested_mask`."""
+    uniform = np.random.default_rng(seed_for("mask", dataset, seed)).random(y.shape)
+    return uniform < known_by_frequency((y == PRESENT).mean(axis=0), known)
+
+
+def known_by_frequency(frequency: np.ndarray, known: float) -> np.ndarray:
+    """(C,) rates min(1, s · frequency) with s such that their mean is `known`."""
+    if known >= 1 or not frequency.any():
+        return np.full(len(frequency), known)
+    order = np.argsort(-frequency)
+    rates = np.empty(len(frequency))
+    left, remaining = known * len(frequency), frequency.sum()
+    for place, c in enumerate(order):  # the most frequent ones reach 1 first
+        open_classes = len(frequency) - place
+        share = frequency[c] / remaining if remaining > 0 else 1 / open_classes
+        rates[c] = min(1.0, left * share)
+        left, remaining = left - rates[c], remaining - frequency[c]
+    return rates
+
+
+def known_mask(kind: str, y: np.ndarray, known: float, dataset: str, seed: int) -> np.ndarray:
+    """(n, C) bool of the kind "nested", "community" or "skewed" for labels y (n, C); every label is
+    known when `known` is 1."""
     if kind == "community":
-        return community_mask(n, classes, known)
-    return nested_mask(n, classes, known, dataset, seed)
+        return community_mask(*y.shape, known)
+    if kind == "skewed":
+        return skewed_mask(y, known, dataset, seed)
+    return nested_mask(*y.shape, known, dataset, seed)
 
 
 def hide(y: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -47,6 +75,77 @@ def held_out(n: int, fraction: float, dataset: str, seed: int) -> np.ndarray:
         size = max(1, round(fraction * n))
         chosen[np.random.default_rng(seed_for("val", dataset, seed)).permutation(n)[:size]] = True
     return chosen
+
+
+def annotated(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """(n,) bool, True for the images `rows` (n,) that show at least one class."""
+    return (dataset.y[rows] == PRESENT).any(axis=1)
+
+
+def cole_order(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Rows (n,) in the order in which Cole et al. draw: by file name, on COCO by the image's number
+    written without leading zeros and sorted as text."""
+    names = [Path(dataset.names[row]).stem for row in rows]
+    if dataset.name == "coco2014":
+        names = [str(int(name.rpartition("_")[2])) for name in names]
+    return rows[np.argsort(names, kind="stable")]
+
+
+def cole_labels(
+    y: np.ndarray, seed: int, positives: int | None = 1, negatives: int | None = 0
+) -> np.ndarray:
+    """Observed labels (n, C) int8 of full labels (n, C): of every image the first `positives`
+    present and `negatives` absent classes of a shuffled order, None meaning all (Cole et al. 2021,
+    official script).
+
+    Both orders are shuffled even where none is kept, because that moves the generator."""
+    random = np.random.RandomState(seed)
+    observed = np.full(y.shape, UNKNOWN, np.int8)
+    for i, labels in enumerate(y):
+        for value, count in ((PRESENT, positives), (ABSENT, negatives)):
+            columns = np.flatnonzero(labels == value)
+            random.shuffle(columns)
+            observed[i, columns[:count]] = value
+    return observed
+
+
+def cole_split(n: int, fraction: float, seed: int) -> np.ndarray:
+    """(n,) bool, True for the validation images of Cole et al.: the last round(fraction · n) of a
+    permutation."""
+    chosen = np.zeros(n, dtype=bool)
+    order = np.random.RandomState(seed).permutation(n)
+    chosen[order[n - round(fraction * n) :]] = True
+    return chosen
+
+
+def one_positive(y: np.ndarray, seed: int) -> np.ndarray:
+    """Observed labels (n, C) int8: of every image one of its present classes, uniformly, all else
+    UNKNOWN."""
+    draw = np.where(y == PRESENT, np.random.default_rng(seed).random(y.shape), -1.0)
+    chosen = (draw == draw.max(axis=1, keepdims=True)) & (draw >= 0)
+    return np.where(chosen, PRESENT, UNKNOWN).astype(np.int8)
+
+
+def shots(y: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(n,) the round 0 … count - 1 in which an image is drawn, -1 for the others, and (n,) the
+    class it is drawn for: every round takes one further image of each class that shows it in y (n,
+    C), the rarest class first, no image twice; so fewer shots are the beginning of more.
+
+    Raises `ValueError` when a class has no image left."""
+    random = np.random.default_rng(seed)
+    present = y == PRESENT
+    queues = [random.permutation(np.flatnonzero(column)) for column in present.T]
+    rounds, classes = np.full(len(y), -1), np.full(len(y), -1)
+    for number in range(count):
+        for c in np.argsort(present.sum(axis=0), kind="stable"):
+            free = queues[c][rounds[queues[c]] < 0]
+            if not len(free):
+                raise ValueError(
+                    f"class {c} shows in {present[:, c].sum()} training images, too few for "
+                    f"{count} images of every class: ask for fewer shots"
+                )
+            rounds[free[0]], classes[free[0]] = number, c
+    return np.stack([rounds, classes])
 
 
 def split(rows: np.ndarray, y: np.ndarray, val: np.ndarray) -> tuple[Labels, Labels]:

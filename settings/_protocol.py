@@ -7,18 +7,27 @@ from benchmark.task import Dataset
 
 # A field that makes no difference on a data set is "" there, so that one protocol has one run id.
 APPLIES = {
-    "difficult": ("voc2007",),
+    "difficult": ("voc2007", "voc2012"),
     "empty_images": ("coco2014",),
-    "class_names": ("voc2007", "voc_mlt"),  # elsewhere raw and prompt-ready names are the same
+    "class_names": (
+        "voc2007",
+        "voc2012",
+        "voc_mlt",
+    ),  # elsewhere raw and prompt-ready names are the same
     "test_images": ("coco2014",),
 }
 CHOICES = {
     "difficult": ("absent", "ignore", "present"),
     "empty_images": ("keep", "drop"),
     "class_names": ("prompt", "raw"),
-    "mask": ("nested", "community"),
+    "mask": ("nested", "community", "skewed"),
     "train_images": ("drop", "hide"),
     "test_images": ("all", "sample"),
+    "protocol": ("cole", "splc"),
+    "draw": ("seeded", "published"),
+    "unlisted": ("unknown", "absent"),
+    "val_labels": ("observed", "clean"),
+    "labels": ("all", "single"),
 }
 
 
@@ -43,12 +52,13 @@ def resolve(setting: Any) -> None:
             raise ValueError(
                 f"known={setting.known} is not a fraction of the labels in (0, 1], e.g. known=0.1"
             )
-    setting.val_fraction = float(setting.val_fraction)
-    if not 0 <= setting.val_fraction < 1:
-        raise ValueError(
-            f"val_fraction={setting.val_fraction} is not a fraction of the training images in [0, "
-            f"1)"
-        )
+    if hasattr(setting, "val_fraction"):
+        setting.val_fraction = float(setting.val_fraction)
+        if not 0 <= setting.val_fraction < 1:
+            raise ValueError(
+                f"val_fraction={setting.val_fraction} is not a fraction of the training images in "
+                f"[0, 1)"
+            )
     setting.preset = next(
         (name for name, values in setting.PRESETS.items() if _equals(setting, values)), ""
     )

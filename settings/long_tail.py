@@ -49,7 +49,7 @@ class Setting:
         dataset = data.load(self.dataset)
         train, test = dataset.splits["train"], dataset.splits["test"]
         y, test_y = dataset.y[train], dataset.y[test]
-        masked = hide(y, known_mask("nested", *y.shape, self.known, self.dataset, seed))
+        masked = hide(y, known_mask("nested", y, self.known, self.dataset, seed))
         val = held_out_sparing(masked, self.val_fraction, self.dataset, seed)
         train_labels, val_labels = split(train, masked, val)
         groups = frequency_groups((y == PRESENT).sum(axis=0))

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark import data
-from benchmark.task import PRESENT, Dataset, Labels, Method, Task, View
-from settings._masks import held_out, hide, known_mask, split
+from benchmark.task import Labels, Method, Task, View
+from settings._masks import annotated, held_out, hide, known_mask, split
 from settings._protocol import class_names, resolve
 
 
@@ -42,7 +42,8 @@ class Setting:
 
     dataset: str = "pictograms"
     known: float = 0.5  # fraction of the training labels that is known, in (0, 1]
-    # "nested": drawn per seed, 10 % within 20 %; "community": NumPy's RandomState(0), any seed
+    # "nested": drawn per seed, 10 % within 20 %; "community": NumPy's RandomState(0), any seed;
+    # "skewed": not at random, frequent classes are known more often
     mask: str = "nested"
     # VOC objects marked difficult: "absent" (DualCoOp), "ignore" (VOC), "present" (VOC-MLT)
     difficult: str = "absent"
@@ -65,9 +66,7 @@ class Setting:
         train, test = dataset.splits["train"], dataset.splits["test"]
         # Masks and validation images are drawn before images are dropped: both variants agree on
         # the images they share.
-        known = known_mask(
-            self.mask, len(train), len(dataset.classes), self.known, self.dataset, seed
-        )
+        known = known_mask(self.mask, dataset.y[train], self.known, self.dataset, seed)
         masked = hide(dataset.y[train], known)
         val = held_out(len(train), self.val_fraction, self.dataset, seed)
         if self.empty_images == "drop":
@@ -93,18 +92,13 @@ class Setting:
         return ""
 
 
-def annotated(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """(n,) bool, True for the images `rows` (n,) that show at least one class."""
-    return (dataset.y[rows] == PRESENT).any(axis=1)
-
-
 # What a difference between two runs in one of these fields means; {a} and {b} are the two values.
 EXPLANATIONS = {
     "dataset": "The images differ: {a} against {b}. Nothing can be compared.",
     "known": "The first run knew the fraction {a} of the training labels, the second {b}.",
     "mask": "Different labels were known: mask {a} against {b}. A nested mask is drawn anew for "
-    "every seed, the "
-    "community mask is NumPy's RandomState(0) for every seed, as in the published tables.",
+    "every seed, the community mask is NumPy's RandomState(0) for every seed, as in the published "
+    "tables, and with a skewed mask the labels of frequent classes are known more often.",
     "difficult": "VOC objects marked difficult count as {a} in the first and {b} in the second "
     "run. This changes test "
     "labels too (619 of 7,632 image labels of the VOC2007 test images rest on difficult objects "

@@ -62,7 +62,7 @@ def test_community_mask_is_the_published_one():
 @pytest.mark.parametrize("kind", ["nested", "community"])
 def test_masks_are_nested_and_depend_on_names_alone(kind, n, classes, seed, ratios):
     low, high, again, everything = (
-        known_mask(kind, n, classes, known, "voc2007", seed)
+        known_mask(kind, np.zeros((n, classes), np.int8), known, "voc2007", seed)
         for known in (*sorted(ratios), min(ratios), 1.0)
     )
     assert not (low & ~high).any() and everything.all()
@@ -390,7 +390,11 @@ def test_every_field_can_be_explained(module):
     [
         (partial, {"known": 0}, "known=0.0 is not a fraction"),
         (partial, {"known": 1.2}, r"in \(0, 1\]"),
-        (partial, {"mask": "random"}, "mask='random' is not one of 'nested', 'community'"),
+        (
+            partial,
+            {"mask": "random"},
+            "mask='random' is not one of 'nested', 'community', 'skewed'",
+        ),
         (partial, {"difficult": "maybe"}, "'absent', 'ignore', 'present'"),
         (zero_shot, {"train_images": "all"}, "'drop', 'hide'"),
         (long_tail, {"val_fraction": 1}, "val_fraction=1.0 is not a fraction"),

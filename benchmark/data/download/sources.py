@@ -83,6 +83,7 @@ def _list(name: str, part: str, size: int, sha256: str) -> Source:
 
 SOURCES: dict[str, tuple[Source, ...]] = {
     "voc2007": (VOC_TRAINVAL, VOC_TEST),
+    "voc2012": (VOC2012,),
     "coco2014": (
         _coco(
             "train2014.zip", "zips", 13_510_573_713, "0da8c0bd3d6becc4dcb32757491aca88", "train2014"
@@ -164,6 +165,7 @@ _LISTS = (
 )
 LICENCES: dict[str, str] = {
     "voc2007": f"{_FLICKR}; annotations by the VOC organisers",
+    "voc2012": f"{_FLICKR}; annotations by the VOC organisers",
     "coco2014": f"annotations CC BY 4.0; {_FLICKR}",
     "nus_wide": f"for research, by agreement with the National University of Singapore; {_FLICKR}",
     "voc_mlt": f"{_LISTS}; {_FLICKR}",

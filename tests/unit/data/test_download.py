@@ -374,7 +374,7 @@ def test_table_of_an_empty_folder_says_everything(tmp_path):
         assert f"get it     python run_all.py data {name} --download" in text
         for source in SOURCES[name]:
             assert source.file in text and source.address in text and source.checksum[:12] in text
-    assert text.count("licence") == 5 and text.count("incomplete") == 5
+    assert text.count("licence") == 6 and text.count("incomplete") == 6
     assert "13.5 GB" in text and "911.1 MB" in text
     assert (
         "Step by step" in text
