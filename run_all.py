@@ -20,6 +20,8 @@ DATASETS = {
     "partial": ("voc2007", "coco2014", "pictograms", "digits"),
     "zero_shot": ("coco2014", "nus_wide", "pictograms65"),
     "long_tail": ("voc_mlt", "coco_mlt", "pictograms_lt"),
+    "single_positive": ("voc2012", "coco2014", "pictograms"),
+    "few_shot": ("voc2007", "coco2014", "pictograms"),
 }
 
 # A setting named without these parameters is run for all of their values.

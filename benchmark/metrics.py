@@ -114,7 +114,7 @@ def centroid_distances(
 
 def calibrate(targets: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """Platt scaling: (a, b) with a >= 0 such that σ(a·score + b) fits the known cells; (1, 0) when
-    there is none.
+    none is known to be absent.
 
     The two target values are Platt's smoothed ones, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2), so that
     separable cells give a finite answer (Platt, "Probabilistic outputs for support vector
@@ -122,7 +122,7 @@ def calibrate(targets: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """
     targets, scores = _aligned(targets, scores)
     known = targets != UNKNOWN
-    if not known.any():
+    if not (targets == ABSENT).any():
         return 1.0, 0.0
     labels, values = targets[known], scores[known].astype(np.float64)
     positives = int((labels == PRESENT).sum())
@@ -152,14 +152,14 @@ def tune_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
     """The threshold with the best OF1 on the known cells (one for all classes), for the rule
     probability > threshold.
 
-    Half-way between two neighbouring probabilities; of equally good ones the highest. 0.5 when no
-    cell is positive.
+    Half-way between two neighbouring probabilities; of equally good ones the highest. 0.5 when the
+    known cells are not of both kinds.
     """
     targets, probabilities = _aligned(targets, probabilities)
     known = targets != UNKNOWN
     order = np.argsort(-probabilities[known], kind="stable")
     values, hits = probabilities[known][order], (targets[known] == PRESENT)[order]
-    if not hits.any():
+    if not hits.any() or hits.all():
         return 0.5
     f1 = 2 * np.cumsum(hits) / (np.arange(1, len(hits) + 1) + hits.sum())
     last_of_tie = np.append(values[1:] < values[:-1], True)
