@@ -51,7 +51,8 @@ class Cost(TypedDict, total=False):
     feature_s: float
     fit_s: float
     predict_s: float
-    peak_ram_mb: float
+    peak_ram_mb: float  # on top of …
+    ram_before_mb: float  # … what the process held when the run began
     peak_gpu_mb: float
     trainable_parameters: int
     device: str

@@ -264,7 +264,9 @@ def test_cost_measures_phases_and_the_peak_of_this_run():
         hoard = bytearray(b"x" * 50_000_000)
     cost = meter.cost(trainable_parameters=3)
     assert cost["fit_s"] >= cost["predict_s"] > 0 == cost["feature_s"] == cost["peak_gpu_mb"]
-    assert 50 < cost["peak_ram_mb"] < before / 1e6 + 1 and len(hoard) == 50_000_000
+    # what the process held before, torch itself, is no need of this run
+    assert 95 < cost["peak_ram_mb"] < 110 and len(hoard) == 50_000_000  # the bytes and their copy
+    assert cost["ram_before_mb"] > 50
     assert cost["device"] and cost["trainable_parameters"] == 3 and cost["shared_by"] == 1
 
 
