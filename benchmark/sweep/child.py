@@ -39,6 +39,9 @@ def main(executor: str) -> None:
             if execute is None:
                 module, function = executor.split(":")
                 execute = getattr(importlib.import_module(module), function)
+                if request["device"] != "cpu":
+                    _send(connection, {"event": "waking"})
+                    _wake(connection, request["device"])
             # the run's time counts from here, not from the imports
             _send(connection, {"event": "started"})
             job = Job.from_json(request["job"])
@@ -71,6 +74,20 @@ def _start_guard(connection: socket.socket) -> None:
         hang_up = select.poll()
         hang_up.register(connection, 0)  # no event but the hang-up itself
         hang_up.poll()
+        os.killpg(0, signal.SIGKILL)
+
+
+def _wake(connection: socket.socket, device: str) -> None:
+    """Uses the GPU once; one that cannot be used is no verdict on the run, and ends this child."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()
+    # whatever CUDA raises, also that torch was built without it
+    except Exception as exception:
+        traceback.print_exc()
+        reason = f"{type(exception).__name__}: {exception}".splitlines()[0]
+        _send(connection, {"event": "unusable", "message": reason})
         os.killpg(0, signal.SIGKILL)
 
 

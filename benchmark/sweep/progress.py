@@ -43,6 +43,7 @@ class Progress:
         self.running: dict[tuple[str, str], tuple[str, float]] = {}  # (host, slot) -> (id, since)
         self.counts: Counter[str] = Counter()
         self.seen: dict[str, float] = {}  # id -> seconds it took
+        self.told: set[str] = set()  # what is said once, however often it is reported
         self.live: Live | None = None
 
     def __enter__(self) -> "Progress":
@@ -81,7 +82,11 @@ class Progress:
                         self._event(json.loads(line))
 
     def _event(self, event: dict[str, Any]) -> None:
-        place, id, status = (event["host"], event["slot"]), event["id"], event["status"]
+        status = event["status"]
+        if status in ("waiting", "unusable"):
+            self._note(event)
+            return
+        place, id = (event["host"], event["slot"]), event["id"]
         if status == "started":
             self.running[place] = (id, time.monotonic())
             if event["attempt"] > 1:
@@ -101,6 +106,18 @@ class Progress:
 
     def _label(self, id: str) -> str:
         return f"{id} {self.todo[id].spec.label}"
+
+    def _note(self, event: dict[str, Any]) -> None:
+        """Why somebody does not work; said once, however many supervisors find it out."""
+        # the run of an unusable GPU is free again
+        self.running.pop((event["host"], event["slot"]), None)
+        ours = {id for id, _ in self.running.values()} | self.seen.keys()
+        if event["status"] == "waiting" and ours.issuperset(event["left"]):
+            return  # for runs that another slot of this sweep computes
+        told = f"{event['host']}: {event['message']}"
+        if told not in self.told:
+            self.told.add(told)
+            self.say(told)
 
     def headline(self) -> str:
         """ "[37/120] 2 failed, 1 h 10 min to go"."""

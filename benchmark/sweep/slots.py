@@ -9,17 +9,18 @@ shares the devices with the first.
 
 import contextlib
 import os
-import re
-import shutil
-import subprocess
+import pwd
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import joblib
+import psutil
 
 from benchmark.files import lock
+from benchmark.sweep.gpus import visible_gpus
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def machine_slots(count: int = 0, per_gpu: int = 1) -> list[Slot]:
     times; `count` takes the first so many. Without: one slot per physical core that this process
     may use (affinity and container limits count), with one torch thread each; `count` slots share
     the cores evenly. LOWLABEL_PRETEND_DEVICES=4 makes four devices that do not exist, for tests.
+
+    Raises `ValueError` where there are GPUs that cannot be used.
     """
     if count < 0 or per_gpu < 1:
         raise ValueError(
@@ -64,50 +67,23 @@ def machine_slots(count: int = 0, per_gpu: int = 1) -> list[Slot]:
     gpus = visible_gpus()
     if not gpus:
         number = count or cores
-        return [Slot(f"cpu-{i}", "cpu", "", max(1, cores // number), 1) for i in range(number)]
+        threads = max(1, cores // number)
+        return [Slot(name, "cpu", "", threads, 1) for name in _core_names(number)]
     # The first run of every GPU before the second of any: `count` then spreads over the GPUs.
     places = [(visible, name, k) for k in range(per_gpu) for visible, name in gpus][: count or None]
     threads = max(1, cores // len(places))
     return [Slot(f"{name}-{k}", "cuda:0", visible, threads, per_gpu) for visible, name, k in places]
 
 
-def visible_gpus() -> list[tuple[str, str]]:
-    """(value for CUDA_VISIBLE_DEVICES, machine-wide name) of each GPU that this process may use,
-    found without torch.
-
-    Where nvidia-smi is at hand the name is the UUID, so a sweep that was given "2" and one that was
-    given "GPU-3f1c…" lease the same file. Like CUDA, the list ends at the first "-1".
-    """
-    uuids = _listed_by_nvidia_smi()
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return [(uuid, uuid) for uuid in uuids]
-    gpus = []
-    for value in (part.strip() for part in chosen.split(",")):
-        if value.isdigit():
-            name = uuids[int(value)] if int(value) < len(uuids) else f"gpu{value}"
-        elif value.startswith(("GPU-", "MIG-")):  # CUDA accepts the beginning of a UUID
-            name = next((uuid for uuid in uuids if uuid.startswith(value)), value.replace("/", "-"))
-        else:
-            break
-        gpus.append((value, name))
-    return gpus
-
-
-def _listed_by_nvidia_smi() -> list[str]:
-    """UUIDs in the order of the machine; a GPU that is cut into MIG instances is replaced by its
-    instances."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    if answer.returncode != 0:  # installed, but there is no driver or no GPU
-        return []
-    uuids: list[str] = []
-    for uuid in re.findall(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", answer.stdout):
-        if uuid.startswith("MIG-") and uuids and uuids[-1].startswith("GPU-"):
-            uuids.pop()
-        uuids.append(uuid)
-    return uuids
+def _core_names(number: int) -> list[str]:
+    """Names after the cores that this process may use, spread evenly: two jobs of one node that
+    were given different cores lease different files."""
+    affinity = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
+    cores = sorted(affinity or range(os.cpu_count() or 1))
+    if number <= len(cores):
+        return [f"cpu-{cores[i * len(cores) // number]}" for i in range(number)]
+    again = [divmod(i, len(cores)) for i in range(number)]
+    return [f"cpu-{cores[core]}" + (f"-{turn}" if turn else "") for turn, core in again]
 
 
 def lease_folder() -> Path:
@@ -119,8 +95,13 @@ def lease_folder() -> Path:
     """
     folder = Path(os.environ.get("LOWLABEL_LEASES", "/tmp/lowlabel-leases"))
     if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o1777)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        made.chmod(0o1777)  # before it has its name: whatever the umask, nobody meets it closed
+        try:
+            made.rename(folder)
+        except OSError:  # another process was faster
+            made.rmdir()
     return folder
 
 
@@ -140,6 +121,45 @@ def lease(candidates: list[Slot]) -> Iterator[tuple[Slot, IO[bytes]] | None]:
 
 def _open_shared(path: Path) -> IO[bytes]:
     """Opens a lease that may belong to another user: reading is enough for `flock`."""
-    with contextlib.suppress(FileExistsError), path.open("xb"):
-        pass
+    if not path.exists():
+        made, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            os.fchmod(made, 0o644)  # whatever the umask, and before anybody sees it
+            with contextlib.suppress(FileExistsError):
+                os.link(name, path)
+        finally:
+            os.close(made)
+            os.unlink(name)
     return path.open("rb")
+
+
+def holders(candidates: list[Slot], main: int) -> str:
+    """Who holds the leases of these slots, for a person: "process 4711 of anna (run_all.py …)"; ""
+    when it is this sweep itself, whose main process is `main`."""
+    inodes = set()
+    for slot in candidates:
+        with contextlib.suppress(OSError):
+            inodes.add((lease_folder() / f"{slot.name}.lock").stat().st_ino)
+    try:  # /proc is Linux
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return "another process"
+    # "1: FLOCK ADVISORY WRITE 4711 fd:00:1234 0 EOF"
+    found = {int(w[4]) for w in locks if w[1] == "FLOCK" and int(w[5].split(":")[2]) in inodes}
+    texts = [_described(pid, main) for pid in sorted(found)] if found else ["another process"]
+    return "; ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _described(pid: int, main: int) -> str:
+    """A process by its number, user and command; "" for one of the sweep of `main`."""
+    try:
+        process = psutil.Process(pid)
+        while "loky" in " ".join(process.cmdline()):  # a supervisor: its parent has the command
+            process = process.parent() or process
+        if process.pid in (main, os.getpid()):
+            return ""
+        user = pwd.getpwuid(process.uids().real).pw_name
+        words = [Path(word).name for word in process.cmdline()[1:4]]
+        return f"process {process.pid} of {user} ({' '.join(words)} …)"
+    except (psutil.Error, KeyError):
+        return f"process {pid}"

@@ -25,11 +25,13 @@ from typing import IO, Any
 from benchmark.spec import Job
 from benchmark.store import Failure, Store, empty_record
 from benchmark.sweep.manifest import Sweep
-from benchmark.sweep.slots import Slot, lease, machine_slots
+from benchmark.sweep.slots import Slot, holders, lease, machine_slots
 
 TICK = 0.1  # seconds between two looks at the child and at the order to stop
 # seconds a child may need for its imports before a time limit applies: file systems can be slow
 STARTUP = 600
+WAKE = 60  # seconds that a GPU has to answer a child for the first time
+SILENCE = 2.0  # seconds without a lease or a run to claim before the user hears why
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -52,16 +54,29 @@ def supervise(folder: str) -> None:
     todo = sweep.jobs
     # never a second time by us, even if no record could be written (disk full)
     tried: set[str] = set()
-    while not sweep.stopped():
+    worked = time.monotonic()
+    while candidates and not sweep.stopped():
         todo = [job for job in todo if job.id not in tried and not sweep.finished(job.id)]
         if not todo:
             return
         before = len(tried)
         with lease(candidates) as leased:
-            if leased is not None:
-                _serve(sweep, todo, tried, *leased)
+            if leased is None:
+                others = holders(candidates, sweep.main)
+                reason = f"waiting for a slot: taken by {others}" if others else ""
+            else:
+                reason = "waiting for runs that another sweep computes"
+                if not _serve(sweep, todo, tried, *leased):
+                    broken = leased[0].visible
+                    candidates = [slot for slot in candidates if slot.visible != broken]
         # no free slot, or others hold all that is left: they may die, so look again
-        if len(tried) == before:
+        if len(tried) > before:
+            worked = time.monotonic()
+        else:
+            if time.monotonic() - worked > SILENCE and reason:
+                left = [job.id for job in todo if job.id not in tried]
+                sweep.tell(slot="", status="waiting", message=reason, left=left[:100])
+                worked = time.monotonic() + 60  # and again after a minute
             time.sleep(3 * TICK)
 
 
@@ -71,27 +86,30 @@ def _end_with_main(main: int) -> None:
     os._exit(1)  # closes the socket to the child, whose guard then ends its group
 
 
-def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: Slot, lease: IO[bytes]) -> None:
-    """Walks once over the jobs with one lease."""
+def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: Slot, lease: IO[bytes]) -> bool:
+    """Walks once over the jobs with one lease; False when the GPU behind it cannot be used."""
     store = Store(sweep.out)
     worker = Worker(sweep, slot, lease)
     try:
         for job in todo:
             if sweep.stopped():
-                return
+                break
             if sweep.finished(job.id):
                 continue
             with store.claim(job.id) as claim:
                 if claim is not None and not sweep.finished(job.id):
                     tried.add(job.id)
-                    _complete(sweep, worker, job, claim)
+                    if not _complete(sweep, worker, job, claim):
+                        tried.remove(job.id)
+                        return False
     finally:
         worker.close()
+    return True
 
 
-def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> None:
+def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> bool:
     """One run with its second chance; leaves a record, unless the sweep was stopped or the disk is
-    full."""
+    full. False, and nothing happened to the run, when the GPU cannot be used."""
     store, start = Store(sweep.out), time.time()
     error: Failure = {}
     status = "failed"
@@ -99,7 +117,11 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> Non
         sweep.tell(slot=worker.slot.name, id=job.id, status="started", attempt=attempt)
         status, error = worker.run(job, claim, attempt)
         if status == "stopped":
-            return
+            return True
+        if status == "unusable":
+            message = f"{worker.slot.name} is left out: {error['message']}"
+            sweep.tell(slot=worker.slot.name, status="unusable", message=message)
+            return False
         if status != "crashed" or sweep.finished(job.id):
             break
     seconds = time.time() - start
@@ -122,7 +144,7 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> Non
                 seconds=seconds,
                 message=message,
             )
-            return
+            return True
     record = store.read(job.id)
     message = ": ".join(filter(None, [record["error"].get("type"), record["error"].get("message")]))
     sweep.tell(
@@ -132,6 +154,7 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> Non
         seconds=seconds,
         message=message,
     )
+    return True
 
 
 def _iso(moment: float) -> str:
@@ -158,7 +181,7 @@ class Worker:
         """Has the child do one run. Returns ("ended", error), or how it did not end by itself:
 
         "crashed" (by a signal), "failed" (exit without an answer), "timeout", "stopped" (the sweep
-        was).
+        was), "unusable" (the GPU; the run did not begin).
         """
         log = Store(self.sweep.out).folder(job.id) / "log.txt"
         # died after its last answer
@@ -178,11 +201,16 @@ class Worker:
             sent = socket.send_fds(self.connection, [data], [claim.fileno()])
             self.connection.sendall(data[sent:])
         limit = math.inf if self.sweep.timeout is None else self.sweep.timeout
-        deadline = time.monotonic() + max(limit, STARTUP)
+        deadline, waking = time.monotonic() + max(limit, STARTUP), False
         while True:
             answer = self._answer()
-            if answer is not None and answer["event"] == "started":
-                deadline = time.monotonic() + limit
+            if answer is not None and answer["event"] == "waking":
+                deadline, waking = time.monotonic() + WAKE, True
+            elif answer is not None and answer["event"] == "started":
+                deadline, waking = time.monotonic() + limit, False
+            elif answer is not None and answer["event"] == "unusable":
+                self.close()
+                return "unusable", {"message": answer["message"]}
             elif answer is not None:
                 if answer["replace"]:
                     self.close()
@@ -197,6 +225,8 @@ class Worker:
                 return "stopped", {}
             elif time.monotonic() > deadline:
                 self.close()
+                if waking:
+                    return "unusable", {"message": f"the GPU did not answer within {WAKE} s"}
                 return "timeout", {"type": "Timeout", "message": f"longer than {limit:g} s"}
 
     def _start(self, log: Path, mode: str) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmark.run.cost import Meter, peak_ram_bytes
 from benchmark.store import Store
-from benchmark.sweep import slots
+from benchmark.sweep import gpus, slots
 from benchmark.sweep.child import poisoned
 from benchmark.sweep.manifest import Sweep
 from benchmark.sweep.order import order
@@ -40,12 +40,15 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setenv("LOWLABEL_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 2)
-    monkeypatch.setattr(slots.shutil, "which", lambda name: None)
+    monkeypatch.setattr(slots.psutil.Process, "cpu_affinity", lambda self: [0, 1])
+    monkeypatch.setattr(gpus.shutil, "which", lambda name: None)
+    monkeypatch.setattr(gpus, "torch_has_cuda", lambda: True)
+    gpus._say.cache_clear()
 
-    def with_gpus(listing: str, returncode: int = 0):
-        monkeypatch.setattr(slots.shutil, "which", lambda name: f"/usr/bin/{name}")
-        answer = types.SimpleNamespace(stdout=listing, returncode=returncode)
-        monkeypatch.setattr(slots.subprocess, "run", lambda *arguments, **options: answer)
+    def with_gpus(listing: str, returncode: int = 0, complaint: str = ""):
+        monkeypatch.setattr(gpus.shutil, "which", lambda name: f"/usr/bin/{name}")
+        answer = types.SimpleNamespace(stdout=listing, stderr=complaint, returncode=returncode)
+        monkeypatch.setattr(gpus.subprocess, "run", lambda *arguments, **options: answer)
 
     return with_gpus
 
@@ -78,7 +81,7 @@ def test_visible_devices_are_taken_as_given_without_nvidia_smi(monkeypatch):
     assert [slot.visible for slot in slots.machine_slots(2, per_gpu=2)] == ["2", "3"]
     assert found[1].environment()["CUDA_VISIBLE_DEVICES"] == "3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,-1,0")  # CUDA stops at the first invalid entry
-    assert slots.visible_gpus() == [("1", "gpu1")]
+    assert gpus.visible_gpus() == [("1", "gpu1")]
     for nothing in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
         assert slots.machine_slots()[0].device == "cpu"
@@ -97,7 +100,7 @@ def test_gpus_are_named_by_uuid_where_nvidia_smi_is_at_hand(machine, monkeypatch
         ]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     machine(MIG)
-    assert [name for _, name in slots.visible_gpus()] == [
+    assert [name for _, name in gpus.visible_gpus()] == [
         "GPU-aaaa-1",
         "MIG-cccc-3",
         "MIG-dddd-4",
