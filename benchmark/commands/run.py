@@ -3,6 +3,7 @@
 import argparse
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from benchmark.commands.plan import planned
 from benchmark.commands.suite import Suite
 from benchmark.plan import DONE, NOT_APPLICABLE, STALE, Row, selected
 from benchmark.sweep.schedule import parse_duration, run_jobs
+from benchmark.sweep.slots import machine_slots
 
 PASSED_ON = ("LOWLABEL_ALLOW_SUBSET",)  # to the workers of a cluster, which have their own
 
@@ -21,6 +23,8 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     timeout = parse_duration(arguments.timeout) if arguments.timeout else None
     rows = planned(arguments, suite)
     fetch_weights(selected(rows, arguments.fresh))
+    if arguments.backend != "dask":  # there each worker looks for itself
+        machine_slots(arguments.slots, arguments.per_gpu)
     return functools.partial(sweep, rows, timeout, arguments, suite)
 
 
@@ -49,7 +53,7 @@ def sweep(
             timeout=timeout,
             environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
             rerun={row.id for row in chosen if row.state in (DONE, STALE)},
-            continue_command=" ".join(["python", *sys.argv]),
+            continue_command=shlex.join(["python", *sys.argv]),
         )
         if summary.interrupted:
             return 130

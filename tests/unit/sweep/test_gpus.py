@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import run_all
+from benchmark import commands
 from benchmark.sweep import gpus, slots
 from benchmark.sweep.schedule import run_jobs
 from tests.fixtures.fake_executor import a_job, notes
@@ -35,12 +37,15 @@ def machine(tmp_path, monkeypatch):
     return make
 
 
-def test_a_torch_without_cuda_on_a_machine_with_gpus_is_refused(machine, monkeypatch):
+def test_a_torch_without_cuda_on_a_machine_with_gpus_is_refused(machine, monkeypatch, capsys):
     machine(f"printf '{EIGHT}'", cuda=False)
     with pytest.raises(
         ValueError, match=r"has 8 GPU\(s\), but the installed torch is built without"
     ):
         slots.machine_slots()
+    monkeypatch.setattr("benchmark.commands.run.planned", lambda *arguments: [])
+    assert commands.main(["run"], run_all.QUICK, run_all.FULL) == 2  # before any work
+    assert capsys.readouterr().err.count("\n") == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the remedy that the sentence gives
     assert slots.machine_slots()[0].device == "cpu"
 
