@@ -6,28 +6,29 @@ al. 2022, section 3.2). In a causal tower a token sees only what stands before i
 
 * nothing behind EOT counts, so the padding to 77 tokens is never computed;
 * SOS never changes: its query, key and value are constants of each layer;
-* a context that all classes share is computed once, and the tokens of every name look back at it:
-one sequence of all
-  names behind one context, with a mask that hides the names from each other;
-* in the last layer only EOT asks.
+* a context that all classes share is computed once, and the tokens of every name look back at it;
+* what the first layer projects from the tokens of the names is constant;
+* behind the last layer's attention only EOT goes on.
 
-The rows of all prompts lie packed in one matrix for everything but attention. The frozen weights
-are used where they are, without gradients. Any other tower (not causal, other pooling, Hugging
-Face) takes the plain path.
+The rows of all prompts lie packed in one matrix, contexts first, for everything but attention. The
+frozen weights get no gradients. Any other tower (not causal, other pooling, Hugging Face) takes the
+plain path.
 """
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.clip.frozen_blocks import FrozenBlock, attend, is_causal_clip, normalise, project
+from benchmark.clip.frozen_blocks import FrozenTower, compute, frozen_tower, is_causal_clip
+from benchmark.clip.prompt_attention import mix, mix_ends
+from benchmark.clip.prompt_layout import Layout, make_layout
 
 PLACEHOLDER = "X"  # one token in CLIP's vocabulary; stands where the learned vectors will be
-NAMES_PER_SEQUENCE = 100  # behind one shared context; more classes are encoded in parts
+KEPT = 450_000_000  # bytes that a step keeps for its way back on a CPU; more is computed again
 
 
 class PromptEncoder:
@@ -35,7 +36,8 @@ class PromptEncoder:
     features.
 
     `model` is an open_clip model, `tokenizer` its tokenizer; underscores in class names become
-    spaces. `plain=True` forces the plain path: every class on its own, at full length. Raises
+    spaces. `plain=True` forces the plain path: every class on its own, at full length. `frozen`
+    is the model's text tower where the one that all encoders share is not wanted. Raises
     `ValueError` where a prompt does not fit.
     """
 
@@ -46,6 +48,7 @@ class PromptEncoder:
         classes: Sequence[str],
         suffix: str = ".",
         plain: bool = False,
+        frozen: FrozenTower | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.tower: Any = getattr(model, "text", model)  # CustomTextCLIP keeps its text tower apart
@@ -59,10 +62,12 @@ class PromptEncoder:
             tokens = tokenizer([f"{PLACEHOLDER} {text}" for text in self.texts])
             # EOT has the largest id
             self.suffixes = [row[2 : row.argmax() + 1] for row in tokens.numpy()]
-            self.blocks = [FrozenBlock(block) for block in self.tower.transformer.resblocks]
-            self.sos = self._constants_of_sos(tokens[0, :1])
-            self.layouts: dict[tuple[int, ...], _Layout] = {}
-            self.parts: list[PromptEncoder] = []
+            self.frozen = frozen_tower(self.tower) if frozen is None else frozen
+            self.sos = self.frozen.constants_of(
+                self._embed(tokens[0, :1].numpy(), np.zeros(1, int))
+            )
+            self.layouts: dict[torch.Size, Layout] = {}
+            self.names: dict[int, tuple[Tensor, Tensor]] = {}
 
     def select(self, indices: Sequence[int]) -> "PromptEncoder":
         """The encoder of these classes alone, in this order."""
@@ -70,7 +75,7 @@ class PromptEncoder:
         chosen.texts = [self.texts[i] for i in indices]
         if not self.plain:
             chosen.suffixes = [self.suffixes[i] for i in indices]
-            chosen.layouts, chosen.parts = {}, []
+            chosen.layouts, chosen.names = {}, {}
         return chosen
 
     @property
@@ -102,106 +107,72 @@ class PromptEncoder:
             )
         if self.plain:
             return tuple(self._encode_plainly(context) for context in contexts)
-        if contexts[0].dim() == 2 and len(self.texts) > NAMES_PER_SEQUENCE:
-            parts = [part.encode(*contexts) for part in self._parts()]
-            return tuple(torch.cat(part) for part in zip(*parts, strict=True))
-        prefixes = torch.stack(contexts)  # (K, M, W) or (K, C, M, W)
-        key = prefixes.shape[:-1]
-        if key not in self.layouts:
-            self.layouts[key] = self._layout(
-                len(contexts), prefixes.shape[-2], shared=prefixes.dim() == 3
-            )
-        return self._encode_packed(prefixes.flatten(0, -3), self.layouts[key]).chunk(len(contexts))
+        features = self._encode_packed(torch.stack(contexts))
+        return features.view(len(contexts), len(self.texts), -1).unbind()
 
-    def _parts(self) -> list["PromptEncoder"]:
-        """Encoders of few classes each: attention over the names of one sequence grows with its
-        square."""
-        if not self.parts:
-            count = -(-len(self.texts) // NAMES_PER_SEQUENCE)
-            self.parts.extend(
-                self.select(indices)
-                for indices in np.array_split(np.arange(len(self.texts)), count)
-            )
-        return self.parts
-
-    def _encode_packed(self, prefixes: Tensor, layout: "_Layout") -> Tensor:
-        """Features (K·C, D) of G prefixes (G, M, W), each followed by the names that it serves."""
-        groups, length, width = prefixes.shape
+    def _encode_packed(self, contexts: Tensor) -> Tensor:
+        """Features (K·C, D) of contexts (K, M, W), each before all names, or (K, C, M, W), each
+        before its own."""
+        length, width = contexts.shape[-2:]
+        layout = self._layout(contexts.shape[:-1])
+        names, _ = self._names(length)
         position = self.tower.positional_embedding.detach()[1 : 1 + length]
-        rows = torch.cat([(prefixes + position).view(-1, width), layout.embedded]).index_select(
-            0, layout.order
-        )
-        for block, sos in zip(self.blocks, self.sos, strict=True):
+        rows = torch.cat(
+            [(contexts + position).view(-1, width), names.repeat(layout.copies, 1)]
+        )  # (R, W)
+        kept = self._kept_blocks(len(rows))
+        for i, block in enumerate(self.frozen.blocks):
+            mixed = compute(self._mix, i, rows, layout, keep=i < kept)
+            if block is self.frozen.blocks[-1]:
+                rows = rows[layout.ends]
+            rows = block.finish(rows, mixed, keep=i < kept)
+        return self.frozen.project(rows)
+
+    def _mix(self, i: int, rows: Tensor, layout: Layout) -> Tensor:
+        """What attention gathers in block i for rows (R, W): of all of them, or in the last block
+        of EOT alone."""
+        block = self.frozen.blocks[i]
+        if i == 0:
+            _, projected = self._names(len(layout.causal))
+            parts = block.project(rows[: layout.first_name])
+            parts = torch.cat([parts, projected.repeat(layout.copies, 1)])
+        else:
             parts = block.project(rows)
-            if layout.padded is not None:
-                parts = parts.index_select(0, layout.padded)
-            parts = parts.view(groups, -1, 3, block.heads, width // block.heads).permute(
-                2, 0, 3, 1, 4
+        last = i + 1 == len(self.frozen.blocks)
+        return (mix_ends if last else mix)(parts, self.sos[i], layout)
+
+    def _kept_blocks(self, rows: int) -> int:
+        """How many blocks can keep all that their way back needs; on a GPU all of them."""
+        width, hidden = self.width, self.frozen.blocks[0].hidden
+        bytes_a_block = 4 * rows * (hidden + 5 * width)
+        return len(self.frozen.blocks) if self._device.type == "cuda" else KEPT // bytes_a_block
+
+    def _layout(self, shape: torch.Size) -> Layout:
+        """Where the rows stand for contexts (K, M) or (K, C, M); raises `ValueError` where a prompt
+        is too long."""
+        if shape not in self.layouts:
+            sizes = [len(suffix) for suffix in self.suffixes]
+            needed, limit = 1 + shape[-1] + max(sizes), len(self.tower.positional_embedding)
+            if needed > limit:
+                raise ValueError(
+                    f"{shape[-1]} context vectors, a class name and its period make {needed} "
+                    f"tokens, but the text tower has {limit}: take a shorter context or class name."
+                )
+            heads, shared = self.frozen.blocks[0].heads, len(shape) == 2
+            self.layouts[shape] = make_layout(
+                sizes, shape[-1], shape[0], heads, shared, self._device
             )
-            parts = torch.cat([sos.expand(-1, groups, -1, -1, -1), parts], 3).flatten(1, 2)
-            query, key, value = parts  # (G·H, 1+L, d)
-            if block is self.blocks[-1]:
-                heads = torch.arange(len(query), device=self._device)[:, None]
-                columns = layout.end_columns.repeat_interleave(block.heads, 0)  # (G·H, n)
-                mixed = attend(query[heads, columns], key, value, layout.mask[columns])
-                rows = rows.index_select(0, layout.ends)
-            else:
-                mixed = attend(query, key, value, layout.mask[None])[:, 1:]
-            mixed = mixed.unflatten(0, (groups, -1)).transpose(1, 2).reshape(-1, width)
-            if layout.padded is not None and block is not self.blocks[-1]:
-                mixed = mixed.index_select(0, layout.packed)
-            rows = block.finish(rows, mixed)
-        return project(normalise(rows, self.tower.ln_final), self.tower.text_projection)
+        return self.layouts[shape]
 
     @torch.no_grad()
-    def _layout(self, copies: int, length: int, shared: bool) -> "_Layout":
-        """Where the rows stand for K contexts of length M: all names behind each, or each name
-        behind its own."""
-        sequences = (
-            [self.suffixes] * copies if shared else [[suffix] for suffix in self.suffixes] * copies
-        )
-        longest = max(len(suffix) for suffix in self.suffixes)
-        limit = len(self.tower.positional_embedding)
-        if 1 + length + longest > limit:
-            raise ValueError(
-                f"{length} context vectors, a class name and its period make "
-                f"{1 + length + longest} tokens, but the "
-                f"text tower has {limit}: take a shorter context or class name."
-            )
-        names = [suffix for sequence in sequences for suffix in sequence]
-        positions = np.concatenate([1 + length + np.arange(len(suffix)) for suffix in names])
-        # (G,) rows of each sequence
-        counts = np.array([length + sum(map(len, sequence)) for sequence in sequences])
-        inside = np.arange(counts.max()) < counts[:, None]  # (G, L)
-        is_name = np.broadcast_to(np.arange(counts.max()) >= length, inside.shape)[inside]
-        order = np.empty(len(is_name), dtype=np.int64)  # rows come as [all prefixes; all names]
-        order[~is_name] = np.arange(length * len(sequences))
-        order[is_name] = length * len(sequences) + np.arange(len(positions))
-        end_columns = length + np.array(
-            [np.cumsum([len(suffix) for suffix in sequence]) for sequence in sequences]
-        )
-        first = counts.cumsum() - counts
-        # A row sees the rows before it that belong to the context (0) or to its own name.
-        owner = np.zeros(1 + counts.max(), dtype=np.int64)
-        if shared:
-            owner[1 + length :] = np.repeat(
-                1 + np.arange(len(self.texts)), [len(suffix) for suffix in self.suffixes]
-            )
-        visible = np.tri(len(owner), dtype=bool) & ((owner == 0) | (owner == owner[:, None]))
-        ragged = not inside.all()
-        return _Layout(
-            embedded=self._embed(
-                torch.from_numpy(np.concatenate(names)), torch.from_numpy(positions)
-            ),
-            order=self._index(order),
-            padded=self._index(inside.ravel().cumsum() - 1) if ragged else None,
-            packed=self._index(np.flatnonzero(inside)) if ragged else None,
-            ends=self._index((end_columns - 1 + first[:, None]).ravel()),
-            end_columns=self._index(end_columns),
-            mask=torch.from_numpy(np.where(visible, 0, -np.inf).astype(np.float32)).to(
-                self._device
-            ),
-        )
+    def _names(self, length: int) -> tuple[Tensor, Tensor]:
+        """What the first layer gets of the names' T tokens behind M vectors (T, W), and what it
+        projects (T, 3·W)."""
+        if length not in self.names:
+            positions = [1 + length + np.arange(len(suffix)) for suffix in self.suffixes]
+            rows = self._embed(np.concatenate(self.suffixes), np.concatenate(positions))
+            self.names[length] = rows, self.frozen.blocks[0].project(rows)
+        return self.names[length]
 
     def _encode_plainly(self, context: Tensor) -> Tensor:
         """The model's own forward pass on placeholders, whose word vectors are exchanged on the
@@ -235,40 +206,13 @@ class PromptEncoder:
         finally:
             handle.remove()
 
-    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """What the tower's first layer gets (L, W) for tokens (L,) at these positions (L,)."""
-        position = self.tower.positional_embedding[positions.to(self._device)]
-        return (self.embedding(tokens.to(self._device)) + position).detach()
-
     @torch.no_grad()
-    def _constants_of_sos(self, token: Tensor) -> list[Tensor]:
-        """The query, key and value (3, 1, H, 1, d) of SOS for each layer; it sees nothing but
-        itself."""
-        row = self._embed(token, torch.zeros(1, dtype=torch.int64))
-        constants = []
-        for block in self.blocks:
-            parts = block.project(row)
-            constants.append(parts.view(3, 1, block.heads, 1, -1))
-            row = block.finish(row, parts[:, -row.shape[1] :])
-        return constants
-
-    def _index(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+    def _embed(self, tokens: np.ndarray, positions: np.ndarray) -> Tensor:
+        """What the tower's first layer gets (L, W) for tokens (L,) at these positions (L,)."""
+        token, position = (torch.from_numpy(ids).to(self._device) for ids in (tokens, positions))
+        rows: Tensor = self.embedding(token) + self.tower.positional_embedding[position]
+        return rows
 
     @property
     def _device(self) -> torch.device:
         return self.embedding.weight.device
-
-
-class _Layout(NamedTuple):
-    """Where rows stand: R packed rows are G sequences of up to L rows, n names in each; SOS is
-    column 0."""
-
-    embedded: Tensor  # (T, W) the input of the first layer for all T tokens of the names
-    order: Tensor  # (R,) for each packed row its place in [prefixes; names]
-    # (G·L,) packed row for each padded one; None where all sequences are equally long
-    padded: Tensor | None
-    packed: Tensor | None  # (R,) padded row for each packed one
-    ends: Tensor  # (G·n,) packed rows of EOT
-    end_columns: Tensor  # (G, n) the columns of EOT
-    mask: Tensor  # (1+L, 1+L), added to the scores

@@ -11,6 +11,7 @@ import benchmark.clip.torchvision_shim  # noqa: F401  (before open_clip)
 
 import open_clip  # isort: skip
 from benchmark.clip.prompt_encoder import PromptEncoder
+from benchmark.clip.prompt_layout import BLOCK
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 CLASSES = ("cat", "potted plant", "dining_table", "ox", "hair drier", "traffic light pole")
@@ -102,13 +103,64 @@ def test_fast_path_equals_the_plain_one(kind, options, specific, tokenizer):
 
 
 @pytest.mark.parametrize("specific", [False, True])
-def test_many_classes_are_encoded_in_parts(specific, tokenizer, monkeypatch):
+def test_many_names_in_several_blocks(specific, tokenizer):
+    """Behind a shared context several blocks of names stand; the plain path has one row per
+    class."""
+    names = [f"{first} {second}" for first in CLASSES for second in ("", "bird", "tea pot")]
+    contexts = torch.randn(2, *([len(names)] if specific else []), 3, 32)
+    fast = PromptEncoder(tower(), tokenizer, names)
+    actual = gradients(fast, *contexts)
+    assert len(fast._layout(contexts.shape[:-1]).mask) > 2 * 4 * 2
+    expected = gradients(PromptEncoder(tower(), tokenizer, names, plain=True), *contexts)
+    for value, plain in zip(actual, expected, strict=True):
+        assert relative(value, plain) < 1e-5
+
+
+def test_a_block_holds_the_longest_name(tokenizer):
+    long = "a name that is longer than any block because it tells the whole story of " * 2
+    model = tower(context_length=60)
+    tokenizer = open_clip.SimpleTokenizer(context_length=60)
+    names = ["cat", long + "it", "dog"]
+    context = torch.randn(3, 32)
+    fast = PromptEncoder(model, tokenizer, names)
+    assert fast._layout(torch.Size((1, 3))).mask.shape[-1] > BLOCK
+    plain = PromptEncoder(model, tokenizer, names, plain=True)
+    assert relative(fast(context), plain(context)) < 1e-5
+
+
+@pytest.mark.parametrize("specific", [False, True])
+def test_what_is_not_kept_is_computed_again(specific, tokenizer, monkeypatch):
     contexts = torch.randn(2, *([len(CLASSES)] if specific else []), 3, 32)
-    whole = gradients(PromptEncoder(tower(), tokenizer, CLASSES), *contexts)
-    monkeypatch.setattr("benchmark.clip.prompt_encoder.NAMES_PER_SEQUENCE", 4)
-    parts = gradients(PromptEncoder(tower(), tokenizer, CLASSES), *contexts)
-    for actual, expected in zip(parts, whole, strict=True):
-        assert relative(actual, expected) < 1e-5
+    kept = gradients(PromptEncoder(tower(), tokenizer, CLASSES), *contexts)
+    monkeypatch.setattr("benchmark.clip.prompt_encoder.KEPT", 0)
+    again = gradients(PromptEncoder(tower(), tokenizer, CLASSES), *contexts)
+    for actual, expected in zip(again, kept, strict=True):
+        assert relative(actual, expected) < 1e-6
+
+
+def test_packed_products_change_nothing(tokenizer, monkeypatch):
+    contexts = torch.randn(2, 3, 32)
+    model = tower()
+    expected = gradients(PromptEncoder(model, tokenizer, CLASSES, plain=True), *contexts)
+    monkeypatch.setattr("benchmark.clip.frozen_linear.SMALLEST", 1)
+    monkeypatch.setattr("benchmark.clip.frozen_linear.packing_is_faster", lambda threads: True)
+    encoder = PromptEncoder(model, tokenizer, CLASSES)
+    assert encoder.frozen.blocks[0].up.packed is not None
+    for actual, plain in zip(gradients(encoder, *contexts), expected, strict=True):
+        assert relative(actual, plain) < 1e-5
+
+
+def test_encoders_share_one_tower_until_its_weights_change(tokenizer):
+    model = tower()
+    first, second = (PromptEncoder(model, tokenizer, CLASSES) for _ in range(2))
+    assert first.frozen is second.frozen
+    with torch.no_grad():
+        model.transformer.resblocks[0].mlp.c_fc.bias.add_(1)
+    context = torch.randn(3, 32)
+    third = PromptEncoder(model, tokenizer, CLASSES)
+    plain = PromptEncoder(model, tokenizer, CLASSES, plain=True)
+    assert relative(third(context), plain(context)) < 1e-5
+    assert relative(first(context), plain(context)) > 1e-3
 
 
 def test_plain_path_is_a_sentence_of_words(tokenizer):
