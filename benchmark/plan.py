@@ -149,7 +149,7 @@ def _preset(method: str, setting: str, dataset: str, encoder: Encoder) -> str:
     if encoder.name.startswith("pocket"):
         candidates = (f"pocket_{setting}", "pocket")
     else:
-        candidates = (f"{dataset}_{encoder['name'].replace('-', '').lower()}", setting)
+        candidates = (f"{dataset}_{encoder.name.replace('-', '').lower()}", setting)
     return next((name for name in candidates if name in presets), "")
 
 

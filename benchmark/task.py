@@ -5,7 +5,7 @@ Shapes: N images, C classes, D feature width, R regions, B batch, H × W pixels.
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -97,9 +97,11 @@ class Task:
 class Prompts(Protocol):
     """Learned contexts in front of class names, through the frozen text tower."""
 
-    width: int  # W, of a word vector
+    @property
+    def width(self) -> int:
+        """W, of a word vector."""
 
-    def select(self, indices: np.ndarray) -> "Prompts":
+    def select(self, indices: Sequence[int] | np.ndarray) -> "Prompts":
         """The same for some of the classes."""
 
     def initial_context(self, text: str) -> Tensor:
@@ -117,11 +119,26 @@ class Clip(Protocol):
     """
 
     device: torch.device
-    module: torch.nn.Module  # an open_clip model
-    tokenizer: Callable[[list[str]], Tensor]  # P texts -> (P, 77) int64
-    width: int  # D
-    grid: tuple[int, int]  # (h, w) of the regions
-    scale: float  # exp(logit_scale), about 100
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The open_clip model."""
+
+    @property
+    def tokenizer(self) -> Callable[[list[str]], Tensor]:
+        """P texts -> (P, 77) int64."""
+
+    @property
+    def width(self) -> int:
+        """D, of the joint embedding."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the regions."""
+
+    @property
+    def scale(self) -> float:
+        """exp(logit_scale), about 100."""
 
     def text(self, prompts: list[str]) -> Tensor:
         """(P, D), each distinct prompt encoded once."""

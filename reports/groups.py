@@ -30,9 +30,15 @@ LONGEST_LABEL = 60
 class Planned(Protocol):
     """A row of a plan, as the engine makes it."""
 
-    spec: Spec
-    state: str  # todo, done, stale, failed or n/a
-    reason: str
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def state(self) -> str:
+        """todo, done, stale, failed or n/a."""
+
+    @property
+    def reason(self) -> str: ...
 
 
 @dataclass

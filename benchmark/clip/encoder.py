@@ -147,7 +147,7 @@ class Clip:
         step = stride(self.config["vision_cfg"])
         if step is None:
             raise ValueError(
-                f"{self.description['name']} has no region features; choose RN50 or ViT-B-16"
+                f"{self.description.name} has no region features; choose RN50 or ViT-B-16"
             )
         return (self.description.image_size // step,) * 2
 

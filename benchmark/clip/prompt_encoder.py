@@ -69,7 +69,7 @@ class PromptEncoder:
             self.layouts: dict[torch.Size, Layout] = {}
             self.names: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def select(self, indices: Sequence[int]) -> "PromptEncoder":
+    def select(self, indices: Sequence[int] | np.ndarray) -> "PromptEncoder":
         """The encoder of these classes alone, in this order."""
         chosen = copy.copy(self)
         chosen.texts = [self.texts[i] for i in indices]

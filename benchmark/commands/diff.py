@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark import registry
 from benchmark.commands.one import find
 from benchmark.commands.suite import Suite
-from benchmark.spec import Spec
+from benchmark.spec import Choice, Spec
 from benchmark.store import Provenance, Record, Store, TaskRecord
 
 
@@ -30,7 +30,7 @@ def explain(out: Path, a: str, b: str) -> str:
     lines = [f"A {first['id']}  {first['spec'].label}{_headline(first)}"]
     lines += [f"B {second['id']}  {second['spec'].label}{_headline(second)}"]
     sections = {
-        "Protocol": _protocol(first["spec"].setting.to_json(), second["spec"].setting.to_json()),
+        "Protocol": _protocol(first["spec"].setting, second["spec"].setting),
         "Selection and seed": _selection(first["spec"], second["spec"]),
         "Method": _plain(first["spec"].method.to_json(), second["spec"].method.to_json()),
         "Encoder": _plain(first["spec"].encoder.to_json(), second["spec"].encoder.to_json()),
@@ -65,14 +65,14 @@ def _plain(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
     ]
 
 
-def _protocol(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
-    if a["name"] != b["name"]:
+def _protocol(first: Choice, second: Choice) -> list[str]:
+    if first.name != second.name:
         return [
-            f"Different settings: {a['name']} against {b['name']}; the numbers answer different "
+            f"Different settings: {first.name} against {second.name}; the numbers answer different "
             f"questions."
         ]
-    registry.load("settings", a["name"])
-    module = sys.modules[registry.load("settings", a["name"]).__module__]
+    a, b = first.parameters, second.parameters
+    module = sys.modules[registry.load("settings", first.name).__module__]
     sentences = getattr(module, "EXPLANATIONS", {})
     return [
         sentences.get(key, key + ": {a} against {b}").format(a=repr(a.get(key)), b=repr(b.get(key)))

@@ -12,8 +12,9 @@ import torch
 
 from benchmark import data, registry
 from benchmark.commands.suite import Suite
-from benchmark.run.execute import execute, score
+from benchmark.run.execute import execute
 from benchmark.run.parts import open_world, predict
+from benchmark.run.scoring import score
 from benchmark.spec import Job, nearest
 from benchmark.store import Record, Store
 
