@@ -70,6 +70,9 @@ def _listed(value: Value) -> Any:
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
+YOUNGER = {"activation": "gelu"}  # fields that the first records of an encoder do not have
+
+
 @dataclass(frozen=True)
 class Encoder:
     """A complete description of an encoder; `clip.encoder_name.parse_encoder` makes it from text.
@@ -83,6 +86,7 @@ class Encoder:
     image_size: int  # pixels of a side
     resize: str = "squash"  # or "crop"
     statistics: str = "clip"  # or "imagenet": mean and standard deviation of the pixels
+    activation: str = "gelu"  # or "quickgelu", with which OpenAI trained; see `clip.encoder_name`
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> "Encoder":
@@ -92,12 +96,16 @@ class Encoder:
             raise ValueError(f"{state!r} describes no encoder ({error})") from None
 
     def to_json(self) -> JsonObject:
-        return dict(self.__dict__)
+        """Younger fields appear where they are not what was before them: ids stay."""
+        state = dict(self.__dict__)
+        return {k: v for k, v in state.items() if k not in YOUNGER or v != YOUNGER[k]}
 
     @property
     def flags(self) -> str:
-        """What follows the size in `text`, e.g. "+crop+imagenet"."""
-        return "+crop" * (self.resize == "crop") + "+imagenet" * (self.statistics == "imagenet")
+        """What follows the size in `text`, e.g. "+crop+imagenet"; the activation of published
+        weights is known, that of a local file is said."""
+        flags = "+crop" * (self.resize == "crop") + "+imagenet" * (self.statistics == "imagenet")
+        return flags + f"+{self.activation}" * self.weights.startswith("sha256:")
 
     @property
     def text(self) -> str:

@@ -1,6 +1,5 @@
 """open_clip behind a small handle: global image features, image regions, text."""
 
-import zipfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from benchmark.clip import torchvision_shim  # noqa: F401  (must come before ope
 
 # isort: split
 import open_clip
+from open_clip.convert import convert_state_dict
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
-from benchmark.clip import weights
+from benchmark.clip import checkpoint, weights
 from benchmark.clip.encoder_name import model_config
 from benchmark.clip.image_tower import dense_features, global_features, set_image_size, stride
 from benchmark.clip.preprocessing import STATISTICS, Transform, normalise
@@ -50,7 +50,7 @@ def weights_file(description: Encoder) -> Path:
 
 def _check_published(path: Path, address: str) -> None:
     """OpenAI's addresses hold the sha256 of the file, those of open_clip its beginning."""
-    found = weights.remember(path)
+    found = weights.file_sha256(path)
     if "openaipublic" in address and address.split("/")[-2] != found:
         raise ValueError(
             f"{path} has sha256 {found}, expected {address.split('/')[-2]}: delete it and fetch "
@@ -69,56 +69,30 @@ def load_model(description: Encoder) -> torch.nn.Module:
     if name in POCKET:
         from benchmark.clip import pocket
 
-        model = pocket.create(name)
+        model: torch.nn.Module = pocket.create(name)
     else:
-        path = weights_file(description)
-        if weights.is_torchscript(path):  # OpenAI's own files
-            model = open_clip.load_openai_model(str(path), precision="fp32", device="cpu")
-            _check_architecture(model, name, path)
-        else:
-            model = _load_state(description, path)
+        model = _with_weights(description, weights_file(description))
     model = model.float().eval().requires_grad_(False)
     if model.visual.image_size not in (size, (size, size)):
         set_image_size(model.visual, size)
     return model
 
 
-def _load_state(description: Encoder, path: Path) -> torch.nn.Module:
+def _with_weights(description: Encoder, path: Path) -> torch.nn.Module:
+    """The architecture with the activation of the description and every tensor of the file. Raises
+    `ValueError` when they do not belong together."""
     name = description.name
-    published = get_pretrained_cfg(name, description.weights)
-    try:
-        return open_clip.create_model(
-            name,
-            pretrained=str(path),
-            precision="fp32",
-            device="cpu",
-            force_quick_gelu=published.get("quick_gelu", False),
-            force_image_size=weights.image_size(path, stride(model_config(name)["vision_cfg"])),
-        )
-    except (RuntimeError, KeyError, zipfile.BadZipFile) as error:
-        said = str(error).splitlines()[0]
-        raise ValueError(
-            f"{path} does not hold weights of {name} ({said}); name the architecture it has"
-        ) from error
-
-
-def _check_architecture(model: torch.nn.Module, name: str, path: Path) -> None:
-    config = model_config(name)
-    is_resnet = isinstance(config["vision_cfg"]["layers"], list)
-    layers = config["vision_cfg"]["layers"]
-    found = (
-        [len(getattr(model.visual, f"layer{i}")) for i in (1, 2, 3, 4)]
-        if hasattr(model.visual, "layer1")
-        else len(model.visual.transformer.resblocks)
-    )
-    if (
-        is_resnet != isinstance(found, list)
-        or found != layers
-        or model.visual.output_dim != config["embed_dim"]
-    ):
-        raise ValueError(
-            f"{path} holds another architecture than {name}: name the one it was made for"
-        )
+    options: dict[str, Any] = {"quick_gelu": description.activation == "quickgelu"}
+    if path.suffix in checkpoint.BIG_VISION:
+        return open_clip.create_model(name, pretrained=str(path), **options)
+    state = checkpoint.read(path)
+    size = checkpoint.image_size(state, stride(model_config(name)["vision_cfg"]))
+    expected = checkpoint.expected_shapes(name, size)
+    model = checkpoint.quietly_created(name, force_image_size=size, **options)
+    state = convert_state_dict(model, state)
+    checkpoint.require_fit(path, name, state, expected)
+    model.load_state_dict(checkpoint.converted(state, expected), strict=False)  # compared above
+    return model
 
 
 class Clip:
@@ -163,12 +137,13 @@ class Clip:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Of the weights file; needs the file but does not load it."""
+        """Of the numbers in the weights file, whatever its format; needs the file but builds no
+        model."""
         if self.description.name in POCKET:
             from benchmark.clip import pocket
 
             return pocket.weights_sha256(self.description.name)
-        return weights.remember(weights_file(self.description))
+        return weights.content_sha256(weights_file(self.description))
 
     @cached_property
     def module(self) -> torch.nn.Module:

@@ -1,62 +1,71 @@
-"""Weights files: sha256 and path, remembered per machine, so that a file is hashed once and found
-again by its hash."""
+"""Weights files: digests and path, remembered per machine, so that a file is read for them once and
+found again by what it holds."""
 
 import contextlib
 import hashlib
 import json
 import os
-import tempfile
-import zipfile
 from pathlib import Path
 
-import torch
+from benchmark.clip import checkpoint
+from benchmark.files import write_atomically
 
-_known: dict[str, str] = {}  # sha256 -> path, of this process
+Entry = dict[str, str | list[int]]  # "stamp" [bytes, modification time in ns], "file", "content"
+
+_known: dict[str, str] = {}  # sha256 of a content -> path, of this process
 
 
 def _memory() -> Path:
-    return (
-        Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-        / "lowlabel"
-        / "weights.json"
-    )
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    return cache / "lowlabel" / "weights.json"
 
 
-def _read() -> dict[str, list]:
-    """Path -> [bytes, modification time in ns, sha256]."""
+def _read() -> dict[str, Entry]:
     try:
-        return json.loads(_memory().read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        entries = json.loads(_memory().read_text())
+    except (OSError, json.JSONDecodeError):
         return {}
+    return {path: entry for path, entry in entries.items() if isinstance(entry, dict)}
 
 
-def remember(path: Path) -> str:
-    """The sha256 of the file, hashed again only when its size or modification time changed."""
+def content_sha256(path: Path) -> str:
+    """The digest of the numbers in a checkpoint (`checkpoint.content_sha256`), taken again only
+    when the file's size or modification time changed. Raises `ValueError` for an unreadable one."""
+    digest = _remembered(path, "content")
+    _known[digest] = str(Path(path).resolve())
+    return digest
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of the bytes of a file, remembered in the same way."""
+    return _remembered(path, "file")
+
+
+def _remembered(path: Path, kind: str) -> str:
     path = Path(path).resolve()
     state = path.stat()
     stamp = [state.st_size, state.st_mtime_ns]
-    entries = _read()
-    digest = entries[str(path)][2] if entries.get(str(path), [])[:2] == stamp else None
-    if digest is None:
-        digest = sha256(path)
-        text = json.dumps({**entries, str(path): [*stamp, digest]}, indent=1)
-        # without a writable home the file is hashed again next time
-        with contextlib.suppress(OSError):
-            _memory().parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=_memory().parent, delete=False) as file:
-                file.write(text)
-            os.replace(file.name, _memory())
-    _known[digest] = str(path)
+    entry = _read().get(str(path), {})
+    known = entry.get(kind) if entry.get("stamp") == stamp else None
+    if isinstance(known, str):
+        return known
+    as_bytes = kind == "file" or path.suffix in checkpoint.BIG_VISION
+    digest = sha256(path) if as_bytes else checkpoint.content_sha256(path)
+    kept = entry if entry.get("stamp") == stamp else {}
+    entries = {**_read(), str(path): {**kept, "stamp": stamp, kind: digest}}
+    with contextlib.suppress(OSError):  # without a writable home it is taken again next time
+        _memory().parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(_memory(), json.dumps(entries, indent=1).encode())
     return digest
 
 
 def find(digest: str, name: str) -> Path:
-    """The file with this sha256, as last seen on this machine. Raises `ValueError` when it is gone
+    """A file with this content, as last seen on this machine. Raises `ValueError` when it is gone
     or changed."""
     candidates = [_known[digest]] if digest in _known else []
-    candidates += [path for path, entry in _read().items() if entry[2] == digest]
+    candidates += [path for path, entry in _read().items() if entry.get("content") == digest]
     for path in candidates:
-        if Path(path).is_file() and remember(Path(path)) == digest:
+        if Path(path).is_file() and content_sha256(Path(path)) == digest:
             return Path(path)
     raise ValueError(
         f"the checkpoint of {name} with sha256 {digest[:12]}… is not known on this machine; name "
@@ -72,32 +81,3 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
-
-
-def is_torchscript(path: Path) -> bool:
-    """Whether this is an archive of a scripted model, as OpenAI published CLIP."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def image_size(path: Path, stride: int | None) -> int | None:
-    """Pixels per side that a checkpoint's position embeddings are made for, or None where it has no
-    such table."""
-    if stride is None or path.suffix in (".npz", ".npy"):
-        return None
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, "pt") as file:
-            keys = [key for key in file.keys() if "positional" in key]  # noqa: SIM118
-            shapes = {key: file.get_slice(key).get_shape() for key in keys}
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        state = state.get("state_dict", state)
-        shapes = {key: list(value.shape) for key, value in state.items() if "positional" in key}
-    for key, shape in shapes.items():
-        if key.endswith(("visual.positional_embedding", "visual.attnpool.positional_embedding")):
-            return round((shape[0] - 1) ** 0.5) * stride
-    return None

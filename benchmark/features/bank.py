@@ -110,6 +110,7 @@ class FeatureBank:
         }
         if self.kind != "pixels":
             parts |= {"architecture": description.name, "weights": self.clip.weights_sha256}
+            parts |= {"activation": description.activation}
             parts |= {"mean": self.clip.statistics[0], "std": self.clip.statistics[1]}
         return parts
 

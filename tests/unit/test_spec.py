@@ -38,10 +38,11 @@ def test_texts_of_an_encoder():
         "RN50/openai@224+crop+imagenet"
     )
     local = Encoder("RN50", "sha256:" + 16 * "abcd", 224)
-    assert local.label == "RN50/sha256:abcdabcdabcd@224" and len(local.text) > len(local.label)
+    assert local.label == "RN50/sha256:abcdabcdabcd@224+gelu" and len(local.text) > len(local.label)
 
 
 def test_ids_are_those_of_the_first_records():
     """What a run is named by must not change by accident: every record would count as missing."""
     spec = Spec(Choice("zero_shot_clip"), Choice("partial", {"known": 0.1}), ENCODER)
+    assert "activation" not in ENCODER.to_json()  # the records came before it
     assert SCHEMA == 1 and spec.id == "56b6d561b745"

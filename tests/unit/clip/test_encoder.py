@@ -168,7 +168,7 @@ def test_loading_leaves_the_random_state_alone(checkpoints: dict) -> None:
 def test_nothing_is_loaded_for_width_grid_and_hash(checkpoints: dict) -> None:
     clip = make(checkpoints, "tiny-RN", "@96")
     assert (clip.width, clip.grid) == (24, (3, 3))
-    assert clip.weights_sha256 == weights.sha256(checkpoints["tiny-RN"])
+    assert clip.weights_sha256 == weights.content_sha256(checkpoints["tiny-RN"])
     assert "module" not in clip.__dict__
 
 
@@ -207,7 +207,7 @@ def test_crop_equals_open_clip(checkpoints: dict) -> None:
 
 def test_parse() -> None:
     found = parse_encoder("RN101/openai@448+crop+imagenet")
-    assert found == Encoder("RN101", "openai", 448, "crop", "imagenet")
+    assert found == Encoder("RN101", "openai", 448, "crop", "imagenet", "quickgelu")
     assert parse_encoder("ViT-B-16/OpenAI") == parse_encoder("ViT-B-16/openai@224")
     for text in (
         "pocket-RN",
@@ -256,13 +256,13 @@ def test_changed_checkpoint_is_hashed_again(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "weights.pt"
     path.write_bytes(b"one")
-    first = weights.remember(path)
+    first = weights.file_sha256(path)
     monkeypatch.setattr(weights, "sha256", lambda path: pytest.fail("hashed twice"))
-    assert weights.remember(path) == first
+    assert weights.file_sha256(path) == first
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path.write_bytes(b"other")
-    assert weights.remember(path) != first == weights.hashlib.sha256(b"one").hexdigest()
+    assert weights.file_sha256(path) != first == weights.hashlib.sha256(b"one").hexdigest()
 
 
 def test_checkpoint_made_for_another_size(checkpoints: dict, tmp_path: Path) -> None:
@@ -277,44 +277,6 @@ def test_checkpoint_made_for_another_size(checkpoints: dict, tmp_path: Path) -> 
     )
     small = Clip(parse_encoder(f"tiny-RN/{tmp_path}/large.pt@64"))
     assert small.module.visual.attnpool.positional_embedding.shape == (5, 256)
-
-
-def test_wrong_architecture(checkpoints: dict) -> None:
-    with pytest.raises(ValueError, match="does not hold weights of tiny-RN"):
-        Clip(parse_encoder(f"tiny-RN/{checkpoints['tiny-ViT']}")).module  # noqa: B018
-
-
-def test_quick_gelu_for_openai_weights(checkpoints: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenAI's weights were trained with QuickGELU: the tag decides, not the name of the
-    architecture."""
-    monkeypatch.setattr(encoder, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
-    monkeypatch.setattr(encoder, "weights_file", lambda description: checkpoints["tiny-ViT"])
-    quick = Clip(parse_encoder(f"tiny-ViT/{checkpoints['tiny-ViT']}")).module
-    blocks = (*quick.transformer.resblocks, *quick.visual.transformer.resblocks)
-    assert {type(block.mlp.gelu).__name__ for block in blocks} == {"QuickGELU"}
-
-
-@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and warns of constants
-def test_torchscript_archive(checkpoints: dict, tmp_path: Path) -> None:
-    """OpenAI publishes scripted archives: they are read with QuickGELU, and only as the
-    architecture they hold."""
-    model = make(checkpoints, "tiny-ViT").module
-    model.attn_mask = model._buffers.pop("attn_mask")  # a constant, as in those archives
-    path = tmp_path / "scripted.pt"
-    torch.jit.trace(model, (torch.zeros(1, 3, 64, 64), torch.ones(1, 77, dtype=torch.int64))).save(
-        path
-    )
-    assert weights.is_torchscript(path) and not weights.is_torchscript(checkpoints["tiny-ViT"])
-    loaded = Clip(parse_encoder(f"tiny-ViT/{path}@96"))
-    assert (
-        loaded.grid == (6, 6)
-        and type(loaded.module.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
-    )
-    torch.testing.assert_close(
-        loaded.module.positional_embedding, model.positional_embedding, atol=1e-3, rtol=1e-3
-    )
-    with pytest.raises(ValueError, match="another architecture than ViT-B-16"):
-        Clip(parse_encoder(f"ViT-B-16/{path}")).module  # noqa: B018
 
 
 @pytest.mark.parametrize(
