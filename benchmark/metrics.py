@@ -180,24 +180,36 @@ def evaluate(
     which mAP averages).
 
     `targets` (N, C) int8 and `scores` (N, C) logits of all test images and classes. CP … OF1 at 0.5
-    on calibrated probabilities σ(a·score + b); the same with "@val" at `threshold` (tuned on val),
-    with "@3" for the three best classes of each image; P/R/F1@3 and @5 are micro averaged.
-    `mAP_softmax` ranks the softmax over the view's classes.
+    on calibrated probabilities σ(a·score + b); the same with "@raw" at 0.5 on σ(score), the rule of
+    DualCoOp's `validate` for its z₊ - z₋; with "@val" at `threshold` (tuned on val), with "@3" for
+    the three best classes of each image; P/R/F1@3 and @5 are micro averaged. `mAP_softmax` ranks
+    the softmax over the view's classes, `mAP_softmax_all` that over all classes of the task, as
+    LM-CLIP does for its head, middle and tail columns. Names that end in `official` count a class
+    without a positive as 0, as DualCoOp's `mAP` and scikit-learn do.
     """
-    targets, scores = (
-        targets[np.ix_(view.rows, view.columns)],
-        scores[np.ix_(view.rows, view.columns)],
-    )
-    probabilities = expit(calibration[0] * scores.astype(np.float64) + calibration[1])
+    rows = scores[view.rows].astype(np.float64)
+    among_all = softmax(rows, axis=1)[:, view.columns]
+    targets, scores = targets[np.ix_(view.rows, view.columns)], rows[:, view.columns]
+    probabilities = expit(calibration[0] * scores + calibration[1])
     precision = average_precision(targets, scores)
+    precision_softmax_all = average_precision(targets, among_all)
+    precision_softmax = (
+        precision_softmax_all
+        if view.columns.all()
+        else average_precision(targets, softmax(scores, axis=1))
+    )
     result = {
         "mAP": 100 * _mean(precision),
-        "mAP_softmax": 100
-        * _mean(average_precision(targets, softmax(scores.astype(np.float64), axis=1))),
+        "mAP_softmax": 100 * _mean(precision_softmax),
+        "mAP_softmax_all": 100 * _mean(precision_softmax_all),
+        "mAP_official": 100 * _mean(np.nan_to_num(precision)),
+        "mAP_softmax_official": 100 * _mean(np.nan_to_num(precision_softmax_all)),
         "AUROC": 100 * _mean(auroc(targets, scores)),
         "classes": int(np.isfinite(precision).sum()),
     }
     result |= precision_recall_f1(targets, probabilities, 0.5)
+    for name, value in precision_recall_f1(targets, scores, 0.0).items():
+        result[f"{name}@raw"] = value
     for name, value in precision_recall_f1(targets, probabilities, threshold).items():
         result[f"{name}@val"] = value
     for name, value in _precision_recall_f1(targets, _top_k(targets, scores, 3)).items():
@@ -206,6 +218,19 @@ def evaluate(
         for name, value in precision_recall_f1_at_k(targets, scores, k).items():
             result[f"{name}@{k}"] = value
     return result
+
+
+def official_criterion(metric: str, targets: np.ndarray, scores: np.ndarray, view: View) -> float:
+    """One number of `evaluate` in percent, for choosing an epoch: "mAP", "mAP_softmax_all" or
+    "F1@3"."""
+    rows = scores[view.rows].astype(np.float64)
+    targets = targets[np.ix_(view.rows, view.columns)]
+    if metric == "mAP_softmax_all":
+        return 100 * _mean(average_precision(targets, softmax(rows, axis=1)[:, view.columns]))
+    if metric == "F1@3":
+        return precision_recall_f1_at_k(targets, rows[:, view.columns], 3)["F1"]
+    assert metric == "mAP", metric
+    return 100 * _mean(average_precision(targets, rows[:, view.columns]))
 
 
 def epoch_scalars(

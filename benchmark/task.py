@@ -72,6 +72,18 @@ class View:
 
 
 @dataclass(frozen=True)
+class Criterion:
+    """How the official code of a protocol chooses an epoch on its test images: by the highest
+    `metric` (of `metrics.official_criterion`) of the view `on`. That epoch is reported for `views`,
+    () meaning all, and kept as the checkpoint `name`."""
+
+    name: str
+    metric: str
+    on: str
+    views: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Task:
     """What a setting asks: masked train and val labels, true test labels, views on them (the first
     is the headline).
@@ -88,6 +100,8 @@ class Task:
     seen: np.ndarray
     views: dict[str, View]
     groups: dict[str, np.ndarray] = field(default_factory=dict)
+    # what `--selection oracle` does; () is the best mAP of the headline
+    official: tuple[Criterion, ...] = ()
 
     def seen_y(self, labels: Labels) -> np.ndarray:
         """(n, C_seen) int8: the labels of a part without the columns of unseen classes."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark import data
-from benchmark.task import PRESENT, Labels, Method, Task, View, seed_for
+from benchmark.task import PRESENT, Criterion, Labels, Method, Task, View, seed_for
 from settings._masks import hide, known_mask, split
 from settings._protocol import class_names, resolve
 
@@ -69,11 +69,21 @@ class Setting:
             seen=columns,
             views=views,
             groups=groups,
+            official=_official(views),
         )
 
     def skip(self, method: Method) -> str:
         """Every method can be run here."""
         return ""
+
+
+def _official(views: dict[str, View]) -> tuple[Criterion, ...]:
+    """LM-CLIP's train.py: the softmax over all classes; its tail column is from an epoch of its
+    own (best_valid_mAP.pt, best_valid_mAP_tail.pt)."""
+    found = (Criterion("best_valid_mAP", "mAP_softmax_all", "all"),)
+    if "tail" in views:
+        found += (Criterion("best_valid_mAP_tail", "mAP_softmax_all", "tail", ("tail",)),)
+    return found
 
 
 def frequency_groups(positives: np.ndarray) -> dict[str, np.ndarray]:

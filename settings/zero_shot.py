@@ -12,9 +12,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark import data
-from benchmark.task import PRESENT, Dataset, Labels, Method, Task, View
+from benchmark.task import PRESENT, Criterion, Dataset, Labels, Method, Task, View
 from settings._masks import held_out, hide, split
 from settings._protocol import resolve
+
+# DualCoOp's train_zsl.py: the best F1@3 (--top_k 3), apart for the unseen and for all classes.
+OFFICIAL = (
+    Criterion("best_unseen_F1", "F1@3", "zsl", ("zsl",)),
+    Criterion("best_gzsl_F1", "F1@3", "gzsl", ("gzsl", "seen", "unseen")),
+)
 
 
 @dataclass
@@ -82,6 +88,7 @@ class Setting:
             seen=seen[columns],
             views=views,
             groups={"seen": seen[columns], "unseen": unseen[columns]},
+            official=OFFICIAL,
         )
 
     def _kept(self, labels: np.ndarray, seen: np.ndarray) -> tuple[dict[str, int], np.ndarray]:

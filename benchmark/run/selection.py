@@ -2,6 +2,7 @@
 its own."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -11,7 +12,7 @@ import torch
 from benchmark import metrics
 from benchmark.run.parts import World, predict
 from benchmark.spec import JsonObject
-from benchmark.task import Method, Run
+from benchmark.task import Criterion, Method, Run
 
 # of this process; a method is handed the number, never the object
 _at_work: "WeakValueDictionary[int, Selection]" = WeakValueDictionary()
@@ -40,18 +41,24 @@ class Keep:
 
 
 class Selection:
-    """Which epoch's state is kept: `last`, `val` (masked validation mAP), `oracle` (test mAP, never
+    """Which epoch's state is kept: `last`, `val` (masked validation mAP), `oracle` (on test, never
     ranked).
 
-    `oracle` reproduces the official repositories: it also writes `checkpoints/best_valid_mAP.pt`
-    and, where the task has a tail, `best_valid_mAP_tail.pt` (LM-CLIP's names), each from its own
-    best epoch.
+    `oracle` reproduces the official repositories, which choose on their test images: by the
+    criteria of the task, each with an epoch of its own for the views that it is meant for, each
+    kept as `checkpoints/<name>.pt`. LM-CLIP: the mAP of the softmax over all classes, the tail
+    column from the epoch with the best tail. DualCoOp's zero-shot script: F1@3, apart for unseen
+    and for all classes. Elsewhere: the mAP of the headline.
     """
 
     def __init__(self, rule: str, world: World, run: Run):
         self.rule, self.world, self.run = rule, world, run
+        headline = next(iter(world.task.views))
+        everywhere = Criterion("best_valid_mAP", "mAP", headline)
+        official = world.task.official if rule == "oracle" else ()
+        self.criteria = official or (everywhere,)
         self.best: dict[str, float] = {}
-        self.state: dict[str, torch.Tensor] | None = None
+        self.states: dict[str, dict[str, torch.Tensor]] = {}
         self.chosen: JsonObject = {}
         if rule == "val" and not len(world.val):
             raise ValueError(
@@ -64,38 +71,49 @@ class Selection:
             run.evaluate, run.keep = Evaluate(self.number), Keep(self.number)
 
     def evaluate(self, method: Method) -> dict[str, float]:
-        """The scalars of an epoch, on the part that the rule names."""
+        """The scalars of an epoch on the part that the rule names: "val/mAP", "test/mAP" …, and
+        for `oracle` the value of each criterion, as "test/" and the name of its checkpoint."""
         task, world = self.world.task, self.world
         if self.rule == "val":
             targets, scores = task.seen_y(task.val), predict(world, world.val, world.val.classes)
             groups = {name: group[task.seen] for name, group in task.groups.items()}
-        else:
-            targets, scores, groups = (
-                task.test.y,
-                predict(world, world.test, task.classes),
-                task.groups,
+            return metrics.epoch_scalars(targets, scores, groups, "val")
+        targets, scores = task.test.y, predict(world, world.test, task.classes)
+        values = {
+            f"test/{c.name}": metrics.official_criterion(
+                c.metric, targets, scores, task.views[c.on]
             )
-        return metrics.epoch_scalars(targets, scores, groups)
+            for c in self.criteria
+        }
+        return {**metrics.epoch_scalars(targets, scores, task.groups, "test"), **values}
 
     def keep(self, epoch: int, method: Method, scalars: dict[str, float]) -> None:
-        """Remembers the state of the best epoch so far."""
-        for tag in ("val/mAP", "val/mAP_tail"):
-            if tag not in scalars or scalars[tag] <= self.best.get(tag, -np.inf):
+        """Remembers the state of the best epoch so far, for each criterion."""
+        for name in (criterion.name for criterion in self.criteria):
+            value = scalars["val/mAP" if self.rule == "val" else f"test/{name}"]
+            if not value > self.best.get(name, -np.inf):
                 continue
-            self.best[tag] = scalars[tag]
-            name = f"best_valid_{tag.partition('/')[2]}"
+            self.best[name] = value
             self.chosen[name] = {"epoch": epoch, **scalars}
-            state = {
-                key: value.detach().cpu().clone() for key, value in method.state_dict().items()
+            self.states[name] = {
+                key: tensor.detach().cpu().clone() for key, tensor in method.state_dict().items()
             }
             if self.rule == "oracle":
                 (self.run.folder / "checkpoints").mkdir(exist_ok=True)
-                torch.save(state, self.run.folder / "checkpoints" / f"{name}.pt")
-            if tag == "val/mAP":
-                self.state = state
+                torch.save(self.states[name], self.run.folder / "checkpoints" / f"{name}.pt")
 
-    def restore(self) -> None:
-        """Puts the kept state back into the method; nothing to do for `last` or a method without
-        epochs."""
-        if self.state is not None:
-            self.world.method.load_state_dict(self.world.clip, self.world.train.classes, self.state)
+    def restore(self, name: str = "") -> None:
+        """Puts a kept state back into the method, by default that of the first criterion; nothing
+        to do for `last` or a method without epochs."""
+        state = self.states.get(name or self.criteria[0].name)
+        if state is not None:
+            self.world.method.load_state_dict(self.world.clip, self.world.train.classes, state)
+
+    def others(self) -> Iterator[tuple[str, ...]]:
+        """The views that are reported from an epoch of their own, while that epoch's state is in
+        the method; afterwards the first criterion's is back."""
+        for criterion in self.criteria[1:]:
+            if criterion.name in self.states:
+                self.restore(criterion.name)
+                yield criterion.views
+        self.restore()

@@ -72,7 +72,8 @@ def test_unknown_cells_have_no_influence(example, seed):
         metrics.evaluate(targets, s, view, calibration=(1, 0), threshold=0.3)
         for s in (scores, other)
     )
-    del before["mAP_softmax"], after["mAP_softmax"]  # the softmax couples all scores of an image
+    for name in ("mAP_softmax", "mAP_softmax_all", "mAP_softmax_official"):
+        del before[name], after[name]  # the softmax couples all scores of an image
     assert before == pytest.approx(after, nan_ok=True)
 
 
@@ -218,7 +219,34 @@ def test_evaluate_scores_only_the_view():
         result["mAP_softmax"] == pytest.approx(expected) and result["mAP_softmax"] != result["mAP"]
     )
     scores[:, ~view.columns] += 1000
-    assert metrics.evaluate(targets, scores, view, calibration=(2.0, -0.5), threshold=0.2) == result
+    again = metrics.evaluate(targets, scores, view, calibration=(2.0, -0.5), threshold=0.2)
+    for name in ("mAP_softmax_all", "mAP_softmax_official"):  # by their meaning
+        assert again.pop(name) != result.pop(name)
+    assert again == result
+
+
+def test_published_variants_of_a_view():
+    """LM-CLIP's columns take the softmax over all classes, official means count an empty class as
+    0, DualCoOp's CP … OF1 cut at a raw probability of 0.5."""
+    rng = np.random.default_rng(5)
+    targets = rng.integers(0, 2, (50, 6)).astype(np.int8)
+    scores = rng.normal(size=(50, 6))
+    view = View(np.ones(50, bool), np.array([1, 1, 0, 0, 0, 1], bool))
+    targets[:, 5] = 0
+    result = metrics.evaluate(targets, scores, view, calibration=(2.0, -0.5), threshold=0.2)
+    among_all = (np.exp(scores) / np.exp(scores).sum(1, keepdims=True))[:, view.columns]
+    precision = metrics.average_precision(targets[:, view.columns], among_all)
+    raw = metrics.average_precision(targets[:, view.columns], scores[:, view.columns])
+    assert result["mAP_softmax_all"] == pytest.approx(100 * np.nanmean(precision))
+    assert result["mAP_softmax_official"] == pytest.approx(100 * np.nansum(precision) / 3)
+    assert result["mAP_official"] == pytest.approx(100 * np.nansum(raw) / 3)
+    assert len({round(result[f"mAP{name}"], 6) for name in ("", "_softmax", "_softmax_all")}) == 3
+    probabilities = 1 / (1 + np.exp(-scores[:, view.columns]))
+    expected = metrics.precision_recall_f1(targets[:, view.columns], probabilities, 0.5)
+    assert {name: result[f"{name}@raw"] for name in expected} == expected
+    for name in ("mAP", "mAP_softmax_all", "F1@3"):
+        chosen = metrics.official_criterion(name, targets, scores, view)
+        assert chosen == pytest.approx(result[name])
 
 
 def test_scalars_of_an_epoch_and_of_the_groups():

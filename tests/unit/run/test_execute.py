@@ -12,6 +12,7 @@ from benchmark.commands import diff, new, one
 from benchmark.plan import Axes, make_plan, selected
 from benchmark.run.execute import execute
 from benchmark.store import Record, Store
+from tests.fixtures.miniatures import build_coco2014
 
 EPOCHS = '''
 from dataclasses import dataclass
@@ -158,12 +159,43 @@ def test_selection_keeps_the_best_epoch_and_last_keeps_the_last(out, plugin):
         == oracle["metrics"]["all"]["mAP"]
         > last["metrics"]["all"]["mAP"] + 1
     )
-    assert oracle["chosen"]["best_valid_mAP"]["val/mAP"] == pytest.approx(
+    assert oracle["chosen"]["best_valid_mAP"]["test/mAP"] == pytest.approx(
         oracle["metrics"]["all"]["mAP"], abs=1e-3
     )
     history = (Store(out).folder(val["id"]) / "history.csv").read_text().splitlines()
     assert history[0].split(",")[:3] == ["epoch", "train/loss", "val/mAP"] and len(history) == 4
     assert not (Store(out).folder(val["id"]) / "checkpoints").exists()
+
+
+APART = EPOCHS.replace(
+    "self.noise = torch.tensor([abs(epoch - self.best) * 50.0])",
+    "self.seen = train.classes\n"
+    "            self.noise = torch.tensor([[50.0, 50.0], [90.0, 0.0], [0.0, 90.0]])[epoch]",
+)
+APART = APART.replace(
+    "self.noise * noise",
+    "torch.stack([self.noise[int(n not in self.seen)] for n in classes]) * noise",
+).replace('self.noise = state["noise"]', 'self.noise, self.seen = state["noise"], classes')
+
+
+def test_oracle_chooses_unseen_and_generalised_apart(out, plugin, tmp_path, monkeypatch):
+    """As DualCoOp's train_zsl.py: each view from the epoch with its best F1@3, each with a
+    checkpoint of its own."""
+    build_coco2014(tmp_path / "data")
+    monkeypatch.setenv("LOWLABEL_DATA", str(tmp_path / "data"))
+    path = plugin("apart_idea", APART)
+    setting = "zero_shot(dataset='coco2014', val_fraction=0.0)"
+    (row,) = rows(out, path, settings=(setting,), selection="oracle")
+    record = execute(row.job(), out)
+    assert record["status"] == "done", record["error"]
+    chosen = record["chosen"]
+    for name, view in (("best_unseen_F1", "zsl"), ("best_gzsl_F1", "gzsl")):
+        assert (Store(out).folder(row.id) / "checkpoints" / f"{name}.pt").is_file()
+        again = one.evaluate_checkpoint(record, out, name, torch.device("cpu"))
+        assert again[view]["F1@3"] == pytest.approx(chosen[name][f"test/{name}"])
+        assert record["metrics"][view]["F1@3"] == pytest.approx(again[view]["F1@3"])
+    assert chosen["best_unseen_F1"]["epoch"] != chosen["best_gzsl_F1"]["epoch"]
+    assert record["metrics"]["unseen"] == pytest.approx(again["unseen"], nan_ok=True)
 
 
 def test_a_checkpoint_is_evaluated_to_the_same_numbers(out, plugin, capsys):
