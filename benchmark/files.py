@@ -4,16 +4,25 @@ holder."""
 import fcntl
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any  # a file of bytes or text: only its descriptor matters
 
 
-def lock(file: IO[bytes]) -> bool:
-    """Takes the exclusive `flock` of an open file, without waiting; False when another holds it."""
+def lock(file: IO[Any], wait: bool = False) -> bool:
+    """Takes the exclusive `flock` of an open file; False when another holds it, unless it waits.
+
+    The kernel frees it when the last process that holds the descriptor is gone. Raises `OSError`
+    on file systems without locks.
+    """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True
+
+
+def unlock(file: IO[Any]) -> None:
+    """Gives a lock back at once, also while children hold copies of the descriptor."""
+    fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -68,6 +68,12 @@ def plugin_files() -> dict[str, str]:
     return {f"{kind}:{name}": str(path) for (kind, name), path in _files.items()}
 
 
+def register_plugins(files: Mapping[str, str]) -> None:
+    """Makes the files of `plugin_files`, perhaps of another process, known here."""
+    for kind_and_name, path in files.items():
+        register_file(kind_and_name.partition(":")[0], path)
+
+
 def load(kind: str, name: str) -> type[Any]:
     """The plugin class. Raises `ValueError` that names the nearest match for an unknown name, or
     says what a file lacks to be a plugin."""

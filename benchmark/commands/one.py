@@ -43,8 +43,7 @@ def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") ->
     """Repeats a run with its output on the terminal; with `checkpoint`, only scores its
     checkpoints/NAME.pt."""
     print(f"{record['id']}  {record['spec'].label}")
-    for kind_and_name, path in record["provenance"].get("plugins", {}).items():
-        registry.register_file(kind_and_name.partition(":")[0], path)
+    registry.register_plugins(record["provenance"].get("plugins", {}))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if checkpoint:
         values = evaluate_checkpoint(record, out, checkpoint, torch.device(device))

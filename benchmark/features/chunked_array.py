@@ -11,7 +11,6 @@ error and not a killed process, and what is read ahead counts as no memory of th
 
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import os
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.files import write_atomically
+from benchmark.files import lock, unlock, write_atomically
 
 CHUNK = 128  # rows under one mark
 # seconds for which all processes of a machine trust one check of a file that did not change since
@@ -127,21 +126,16 @@ class ChunkedArray:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = (self.folder / "lock").open("a")
         with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(
-                    f"another process computes the {self.label}: waiting for it",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            if not lock(handle):
+                said = f"another process computes the {self.label}: waiting for it"
+                print(said, file=sys.stderr, flush=True)
+                lock(handle, wait=True)
             try:
                 yield
             # said aloud: loader processes hold copies of the handle and may outlive this block a
             # little
             finally:
-                fcntl.flock(handle, fcntl.LOCK_UN)
+                unlock(handle)
 
     @contextlib.contextmanager
     def writer(self, chunks: list[int]) -> Iterator[Callable[[int, np.ndarray], None]]:

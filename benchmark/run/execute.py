@@ -50,8 +50,7 @@ def execute(
     try:
         meter = cost.Meter(device)
         os.environ["LOWLABEL_DATA"] = job.data
-        for kind_and_name, path in job.plugins.items():
-            registry.register_file(kind_and_name.partition(":")[0], path)
+        registry.register_plugins(job.plugins)
         scores = _run(job, record, store, torch.device(device), meter)
         record["status"] = "done"
     except Exception as error:

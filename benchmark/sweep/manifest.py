@@ -2,7 +2,6 @@
 wherever they are."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.files import write_atomically
+from benchmark.files import lock, write_atomically
 from benchmark.spec import Job
 from benchmark.store import Store
 
@@ -81,12 +80,9 @@ def sweep_folder(out: Path) -> Iterator[Path]:
     host = socket.gethostname()
     sweeps = out / "sweeps"
     for old in sweeps.glob(f"{host}-*"):
-        with (
-            contextlib.suppress(FileNotFoundError, BlockingIOError),
-            (old / "alive").open("r+b") as file,
-        ):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError), (old / "alive").open("r+b") as file:
+            if lock(file):
+                shutil.rmtree(old, ignore_errors=True)
     folder = sweeps / f"{host}-{os.getpid()}-{time.time_ns()}"
     # takes its name once it is locked, so that nobody takes it for a dead one
     unlocked = sweeps / f".{folder.name}"
@@ -94,7 +90,7 @@ def sweep_folder(out: Path) -> Iterator[Path]:
     try:
         with (unlocked / "alive").open("ab") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file)
             except OSError as problem:
                 remedy = "choose another --out or have it mounted with flock"
                 raise ValueError(

@@ -6,7 +6,6 @@ arrive), `*.unpacking` folders while they are unpacked, and `*.json`, written la
 place, with its checksum.
 """
 
-import fcntl
 import json
 import re
 import shutil
@@ -23,6 +22,7 @@ from rich.console import Console
 from benchmark.data.download.archives import unpack
 from benchmark.data.download.sources import LICENCES, SOURCES, STEPS, Source
 from benchmark.data.download.transfer import DownloadError, ResumableDownloader
+from benchmark.files import lock
 
 __all__ = ["DownloadError", "Status", "download", "interrupted", "status", "table"]
 
@@ -155,13 +155,9 @@ def _require_space(source: Source, root: Path, part: Path) -> None:
 def _alone(root: Path, source: Source) -> Iterator[None]:
     """Holds the file's lock. Raises `DownloadError` when another process downloads the same
     file."""
-    with (_folder(root) / f"{source.file}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DownloadError(
-                f"another process downloads {source.file} into {root}; wait for it"
-            ) from error
+    with (_folder(root) / f"{source.file}.lock").open("w") as file:
+        if not lock(file):
+            raise DownloadError(f"another process downloads {source.file} into {root}; wait for it")
         yield
 
 
