@@ -4,23 +4,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.task import Part, Run
-
-# Our own sentences about photographs; not the 80 ImageNet templates of Radford et al., which were
-# tuned on ImageNet.
-ENSEMBLE = (
-    "a photo of a {}.",
-    "a photo that shows a {}.",
-    "a photo of a {} and other things.",
-    "there is a {} in this picture.",
-    "a scene with a {} in it.",
-    "part of a {} can be seen.",
-    "a {} in the foreground.",
-    "a {} far away in the background.",
-)
+from methods._templates import check_template, class_features
 
 
 @dataclass
@@ -41,10 +28,7 @@ class Method:
     open_vocabulary: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.template != "ensemble" and "{}" not in self.template:
-            raise ValueError(
-                f'template={self.template!r} should hold {{}} for the class name, or be "ensemble"'
-            )
+        check_template(self.template)
         if self.score not in ("cos", "softmax"):
             raise ValueError(f'score={self.score!r} should be "cos" or "softmax"')
 
@@ -53,9 +37,5 @@ class Method:
 
     def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, D) -> (B, len(classes))."""
-        templates = ENSEMBLE if self.template == "ensemble" else (self.template,)
-        # (T·C, D)
-        texts = clip.text([template.format(name) for template in templates for name in classes])
-        class_features = F.normalize(texts.view(len(templates), len(classes), -1).mean(0), dim=-1)
-        logits = clip.scale * x @ class_features.T
+        logits = clip.scale * x @ class_features(clip, classes, self.template).T
         return torch.log_softmax(logits, dim=1) if self.score == "softmax" else logits

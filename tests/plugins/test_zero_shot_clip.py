@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.task import seed_for
-from methods.zero_shot_clip import ENSEMBLE, Method
+from methods._templates import ENSEMBLE
+from methods.zero_shot_clip import Method
 
 CLASSES = ("cat", "dining table", "dog")
 
