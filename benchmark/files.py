@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import IO, Any  # a file of bytes or text: only its descriptor matters
 
+ROOT = Path(__file__).resolve().parent.parent  # the folder that holds benchmark/, methods/, …
+
 
 def lock(file: IO[Any], wait: bool = False) -> bool:
     """Takes the exclusive `flock` of an open file; False when another holds it, unless it waits.

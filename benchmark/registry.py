@@ -20,10 +20,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from benchmark.files import ROOT
 from benchmark.spec import Choice, Value, nearest
 from benchmark.task import NEEDS, Method, Setting
 
-ROOT = Path(__file__).resolve().parent.parent
 BASES: dict[str, type] = {"methods": Method, "settings": Setting}
 CLASS_NAMES = {kind: base.__name__ for kind, base in BASES.items()}
 

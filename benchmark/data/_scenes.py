@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-LOOKS = ("plain", "bold", "outlined")
 TEXTURES = ("plain", "noisy", "striped", "shaded", "checkered")
 # pixels of the longest side of a master glyph; every mask is a rotated and reduced copy of it
 MASTER = 96

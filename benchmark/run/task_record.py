@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from benchmark.store import Store, TaskRecord
-from benchmark.task import UNKNOWN, Task
+from benchmark.task import ABSENT, PRESENT, UNKNOWN, Task
 
 EXAMPLES = 12  # test images kept as thumbnails for the report
 
@@ -17,7 +17,7 @@ def describe_task(task: Task, store: Store) -> TaskRecord:
     report."""
     known = np.concatenate([task.train.y, task.val.y])[:, task.seen]
     positives, negatives = np.zeros(len(task.classes), int), np.zeros(len(task.classes), int)
-    positives[task.seen], negatives[task.seen] = (known == 1).sum(0), (known == 0).sum(0)
+    positives[task.seen], negatives[task.seen] = (known == PRESENT).sum(0), (known == ABSENT).sum(0)
     truth = hashlib.sha256(
         task.test.y.tobytes() + json.dumps([task.classes, sorted(task.views)]).encode()
     )
@@ -49,7 +49,9 @@ def describe_task(task: Task, store: Store) -> TaskRecord:
             name: [int(i) for i in np.flatnonzero(group)] for name, group in task.groups.items()
         },
         "prevalence": 100
-        * float(np.mean([(c == 1).sum() / max((c != UNKNOWN).sum(), 1) for c in task.test.y.T])),
+        * float(
+            np.mean([(c == PRESENT).sum() / max((c != UNKNOWN).sum(), 1) for c in task.test.y.T])
+        ),
         "notes": task.dataset.notes,
     }
 

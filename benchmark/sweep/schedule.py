@@ -60,10 +60,6 @@ class Summary:
         parts |= {"without a record (they stay todo)": self.left, "done before": self.skipped}
         return ", ".join(f"{number} {end}" for end, number in parts.items() if number)
 
-    @property
-    def ok(self) -> bool:
-        return not (self.failed or self.crashed or self.timeout or self.left or self.interrupted)
-
 
 def parse_duration(text: str) -> float:
     """Seconds of "2h", "10m", "90s" or "1h30m"."""

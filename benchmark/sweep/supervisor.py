@@ -22,6 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
+from benchmark.files import ROOT
 from benchmark.spec import Job
 from benchmark.store import Failure, Store, empty_record
 from benchmark.sweep.manifest import Sweep
@@ -32,7 +33,6 @@ TICK = 0.1  # seconds between two looks at the child and at the order to stop
 STARTUP = 600
 WAKE = 60  # seconds that a GPU has to answer a child for the first time
 SILENCE = 2.0  # seconds without a lease or a run to claim before the user hears why
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def supervise(folder: str) -> None:

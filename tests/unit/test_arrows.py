@@ -18,7 +18,7 @@ ARROWS = {
     "clip": "files spec task",
     "data": "files spec task",
     "features": "clip data files spec task",
-    "registry": "spec task",
+    "registry": "files spec task",
     "catalogue": "registry spec",
     "methods": "clip metrics task",
     "settings": "data task",

@@ -19,7 +19,6 @@ FOLDER = Path(__file__).parent
 NAMES = ("pocket-RN", "pocket-ViT")
 # pixels are normalised as for CLIP
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-IMAGE_SIZE = 96
 TOKENS = "token_embedding.weight"
 
 for _name in NAMES:
