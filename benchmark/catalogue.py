@@ -55,9 +55,11 @@ def _read_class(path: Path, name: str) -> Entry:
     ]
     parameters = {key: value for parent in inherited for key, value in parent.parameters.items()}
     presets = next((parent.presets for parent in inherited if parent.presets), ())
+    # a base that is no dataclass, such as `benchmark.task.Method`, adds no fields
+    has_fields = any("dataclass" in ast.unparse(decorator) for decorator in found.decorator_list)
     for node in found.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            if "ClassVar" not in ast.unparse(node.annotation):
+            if has_fields and "ClassVar" not in ast.unparse(node.annotation):
                 parameters[node.target.id] = ast.unparse(node.value) if node.value else "…"
             elif node.target.id == "PRESETS" and isinstance(node.value, ast.Dict):
                 presets = tuple(ast.literal_eval(key) for key in node.value.keys if key)

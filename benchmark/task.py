@@ -3,19 +3,23 @@
 Shapes: N images, C classes, D feature width, R regions, B batch, H × W pixels.
 """
 
+from __future__ import annotations
+
 import csv
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from benchmark.spec import JsonObject, Value
+
+if TYPE_CHECKING:  # a list of methods, or the answer to a misspelt name, needs no torch
+    import torch
+    from torch import Tensor
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1  # int8 everywhere, on disk too
 
@@ -115,7 +119,7 @@ class Prompts(Protocol):
     def width(self) -> int:
         """W, of a word vector."""
 
-    def select(self, indices: Sequence[int] | np.ndarray) -> "Prompts":
+    def select(self, indices: Sequence[int] | np.ndarray) -> Prompts:
         """The same for some of the classes."""
 
     def initial_context(self, text: str) -> Tensor:
@@ -185,7 +189,7 @@ class Setting:
         """The task of this seed. Raises `FileNotFoundError` that lists the files it wants."""
         raise NotImplementedError
 
-    def skip(self, method: "Method") -> str:
+    def skip(self, method: Method) -> str:
         """Why this method cannot be run here, or ""."""
         return ""
 
@@ -209,7 +213,7 @@ class Method:
     # After a fit, when the state holds more than what was trained; None: the state's size.
     trainable_parameters: int | None = None
 
-    def fit(self, clip: Clip, train: "Part", val: "Part", run: "Run") -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns from the known labels."""
         raise NotImplementedError
 
@@ -236,7 +240,7 @@ class Method:
         return None
 
 
-Stream = Callable[[Iterable[np.ndarray], str, np.random.Generator], Iterator[Tensor]]
+Stream = Callable[[Iterable[np.ndarray], str, np.random.Generator], Iterator["Tensor"]]
 
 
 @dataclass
@@ -268,6 +272,8 @@ class Part:
         as they are read, frozen features are drawn from the bank's `views` cached copies (copy 0 is
         the plain image).
         """
+        import torch
+
         order = np.arange(len(self.y)) if rows is None else np.asarray(rows)
         if shuffle:
             order = self.rng.permutation(order)

@@ -2,8 +2,8 @@
 
 `prepare(arguments, suite)` finds every mistake of the user and returns the work; a `ValueError` or
 `FileNotFoundError` from it is one line on stderr and exit code 2. An error in the work itself is a
-fault and keeps its traceback. A verb's file is imported when it is asked for, since some need torch
-and `--help` must answer at once.
+fault and keeps its traceback. A verb's file is imported when it is asked for: some need torch, and
+`--help` or the answer to a misspelt name must come at once.
 """
 
 import importlib
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmark.commands import names
 from benchmark.commands.parser import VERBS, parse, program
 from benchmark.commands.suite import Suite
 
@@ -26,6 +27,7 @@ def main(argv: list[str], quick: Suite, full: Suite) -> int:
             os.environ["LOWLABEL_DATA"] = str(Path(arguments.data).resolve())
         if getattr(arguments, "allow_subset", False):
             os.environ["LOWLABEL_ALLOW_SUBSET"] = "1"
+        names.check(arguments)
         suite = full if getattr(arguments, "settings", None) else quick
         verb = importlib.import_module(f"benchmark.commands.{arguments.verb}")
         work: Callable[[], int] = verb.prepare(arguments, suite)

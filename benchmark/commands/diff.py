@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmark import registry
-from benchmark.commands.one import find
+from benchmark.commands.names import find
 from benchmark.commands.suite import Suite
 from benchmark.spec import Choice, Spec
 from benchmark.store import Provenance, Record, Store, TaskRecord

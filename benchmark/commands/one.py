@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmark import data, registry
+from benchmark.commands.names import find
 from benchmark.commands.suite import Suite
 from benchmark.run.execute import execute
 from benchmark.run.parts import open_world, predict
@@ -25,18 +26,6 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     if arguments.checkpoint:
         checkpoint_file(out, record, arguments.checkpoint)
     return functools.partial(run, out, record, arguments.pdb, arguments.checkpoint)
-
-
-def find(store: Store, prefix: str) -> Record:
-    """The record whose id starts with `prefix`. Raises `ValueError` when there is none or more than
-    one."""
-    matches = [record for record in store.records() if record["id"].startswith(prefix)]
-    if len(matches) != 1:
-        what = "no record" if not matches else f"{len(matches)} records"
-        raise ValueError(
-            f"There is {what} with id {prefix!r} in {store.out}; `run_all.py plan` lists the ids."
-        )
-    return matches[0]
 
 
 def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") -> int:

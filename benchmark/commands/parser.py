@@ -143,7 +143,11 @@ def _add_axes(which: argparse._ActionsContainer) -> None:
     )
     which.add_argument("--seeds", help="0-4 or 0,3 (default: 0-2; quick suite: 0)")
     which.add_argument(
-        "--selection", default="last", metavar="last|val|oracle", help="which epoch counts"
+        "--selection",
+        type=_one_of("last", "val", "oracle"),
+        default="last",
+        metavar="last|val|oracle",
+        help="which epoch counts (default: last)",
     )
     which.add_argument(
         "--shard",
