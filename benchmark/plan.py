@@ -114,7 +114,7 @@ def _settings(axes: Axes) -> list[tuple[str, str, registry.Parameters]]:
                 datasets = (parameters.pop("dataset"),)
             else:
                 datasets = axes.datasets or _found_datasets(resolved, axes.candidates)
-            for dataset in datasets:
+            for dataset in map(data.resolve, datasets):
                 _require(dataset)
                 found.append((resolved, dataset, dict(parameters)))
     return found

@@ -1,10 +1,11 @@
-"""From a name, a path or an entry point to a plugin class, and from "coop(context_length=4)" to
-objects and back.
+"""From a name, a path or an entry point to a plugin, and from "coop(context_length=4)" to objects
+and back.
 
 A plugin is a Python file with a dataclass called `Method` (in `methods/`) or `Setting` (in
-`settings/`). Its file name is its name. Files that start with an underscore are helpers. A file
-elsewhere is named by its path, an installed package by an entry point in the group
-`lowlabel.methods` or `lowlabel.settings`.
+`settings/`), or with functions `load` and `missing` (a data set, in `benchmark/data/`). Its file
+name is its name. Files that start with an underscore are helpers. A file elsewhere is named by its
+path, an installed package by an entry point in the group `lowlabel.methods`, `lowlabel.settings` or
+`lowlabel.datasets`.
 """
 
 import ast
@@ -26,6 +27,7 @@ from benchmark.task import NEEDS, Method, Setting
 
 BASES: dict[str, type] = {"methods": Method, "settings": Setting}
 CLASS_NAMES = {kind: base.__name__ for kind, base in BASES.items()}
+FOLDERS = {"methods": "methods", "settings": "settings", "datasets": "benchmark/data"}
 
 # Of a plugin, as written: a list means several runs. Values are checked against the fields.
 Parameters = dict[str, Any]
@@ -43,8 +45,8 @@ def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def names(kind: str) -> list[str]:
-    """All plugin names of a kind ("methods" or "settings"), sorted."""
-    own = {path.stem for path in (ROOT / kind).glob("*.py") if not path.stem.startswith("_")}
+    """All plugin names of a kind ("methods", "settings" or "datasets"), sorted."""
+    own = {path.stem for path in _folder(kind).glob("*.py") if not path.stem.startswith("_")}
     return sorted(own | set(_entry_points(kind)) | {name for k, name in _files if k == kind})
 
 
@@ -53,13 +55,22 @@ def register_file(kind: str, path: str | Path) -> str:
     path = Path(path).resolve()
     if not path.is_file():
         raise ValueError(f"There is no plugin file {path}.")
-    if (ROOT / kind / path.name).is_file() and path.parent != ROOT / kind:
+    if (_folder(kind) / path.name).is_file() and path.parent != _folder(kind):
         raise ValueError(
-            f"{path} has the name of the built-in {kind}/{path.name}; rename the file."
+            f"{path} has the name of the built-in {FOLDERS[kind]}/{path.name}; rename the file."
         )
-    if path.parent != ROOT / kind:
+    if path.parent != _folder(kind):
         _files[kind, path.stem] = path
     return path.stem
+
+
+def _folder(kind: str) -> Path:
+    return ROOT / FOLDERS[kind]
+
+
+def is_path(name: str) -> bool:
+    """Whether a plugin is named by its file."""
+    return name.endswith(".py") or "/" in name
 
 
 def plugin_files() -> dict[str, str]:
@@ -74,17 +85,23 @@ def register_plugins(files: Mapping[str, str]) -> None:
         register_file(kind_and_name.partition(":")[0], path)
 
 
-def load(kind: str, name: str) -> type[Any]:
-    """The plugin class. Raises `ValueError` that names the nearest match for an unknown name, or
-    says what a file lacks to be a plugin."""
+def find(kind: str, name: str) -> object:
+    """The module of a plugin, or what its entry point names. Raises `ValueError` that names the
+    nearest match for an unknown name."""
     if (kind, name) in _files:
-        found: object = _load_file(kind, _files[kind, name])
-    elif (ROOT / kind / f"{name}.py").is_file() and not name.startswith("_"):
-        found = importlib.import_module(f"{kind}.{name}")
-    elif name in _entry_points(kind):
-        found = _entry_points(kind)[name].load()
-    else:
-        raise ValueError(f"There is no {kind[:-1]} {name!r}. {nearest(name, names(kind))}")
+        return _load_file(kind, _files[kind, name])
+    if (_folder(kind) / f"{name}.py").is_file() and not name.startswith("_"):
+        return importlib.import_module(f"{FOLDERS[kind].replace('/', '.')}.{name}")
+    if name in _entry_points(kind):
+        return _entry_points(kind)[name].load()
+    said = "data set" if kind == "datasets" else kind[:-1]
+    raise ValueError(f"There is no {said} {name!r}. {nearest(name, names(kind))}")
+
+
+def load(kind: str, name: str) -> type[Any]:
+    """The plugin class of a method or setting. Raises `ValueError` as `find`, or says what a file
+    lacks to be a plugin."""
+    found = find(kind, name)
     plugin = found if isinstance(found, type) else getattr(found, CLASS_NAMES[kind], None)
     if not isinstance(plugin, type) or not dataclasses.is_dataclass(plugin):
         where = getattr(found, "__file__", name)
@@ -127,7 +144,7 @@ def locate(kind: str, name: str) -> tuple[Path, str] | None:
     without source. Raises `ValueError` naming the nearest match when the name is unknown."""
     if (kind, name) in _files:
         return _files[kind, name], CLASS_NAMES[kind]
-    own = ROOT / kind / f"{name}.py"
+    own = _folder(kind) / f"{name}.py"
     if own.is_file() and not name.startswith("_"):
         return own, CLASS_NAMES[kind]
     point = _entry_points(kind).get(name)
@@ -141,6 +158,8 @@ def locate(kind: str, name: str) -> tuple[Path, str] | None:
 
 def source_file(kind: str, name: str) -> Path:
     """The file that defines a plugin."""
+    if kind == "datasets":
+        return Path(str(getattr(find(kind, name), "__file__", __file__)))
     return Path(str(sys.modules[load(kind, name).__module__].__file__))
 
 
@@ -171,8 +190,9 @@ def parse(text: str) -> tuple[str, Parameters]:
 
 
 def _value(node: ast.expr, problem: str) -> Any:
-    if isinstance(node, ast.Call | ast.Name):
-        return ast.unparse(node)  # a plugin inside a plugin: tuned(method=coop(epochs=5))
+    if isinstance(node, ast.Call | ast.Name | ast.Attribute):
+        # a plugin inside a plugin, tuned(method=coop(epochs=5)), or a file: labels=labels.csv
+        return ast.unparse(node)
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -247,7 +267,7 @@ def expand(
     `sweep` holds lists for parameters that the text leaves open.
     """
     name, parameters = parse(text)
-    if name.endswith(".py") or "/" in name:
+    if is_path(name):
         name = register_file(kind, name)
     load(kind, name)  # an unknown name is an error before anything else
     axes = {**(sweep or {}), **parameters}

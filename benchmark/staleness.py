@@ -20,7 +20,8 @@ def code_digest(method: str, setting: str, dataset: str) -> str:
     """12 hex digits over the syntax trees of all that decides a number of such a run; comments and
     docstrings do not count."""
     plugins = [registry.source_file("methods", method), registry.source_file("settings", setting)]
-    roots = [_module_file(ENGINE), _module_file(f"benchmark.data.{dataset}"), *plugins]
+    plugins.append(registry.source_file("datasets", registry.parse(dataset)[0]))
+    roots = [_module_file(ENGINE), *plugins]
     digest = hashlib.sha256()
     for file in import_closure(filter(None, roots)):
         digest.update(file.name.encode() + syntax_tree(file.read_text()).encode())

@@ -6,6 +6,7 @@ encoder.
 """
 
 import argparse
+import ast
 import dataclasses
 import functools
 import json
@@ -21,12 +22,13 @@ import torch
 from benchmark import data, metrics, registry
 from benchmark.clip.encoder import Clip
 from benchmark.clip.encoder_name import parse_encoder
+from benchmark.commands import check_datasets, check_settings
 from benchmark.commands.suite import Suite
 from benchmark.run.execute import seed_everything
 from benchmark.run.parts import make_world, predict
 from benchmark.run.reach import ways_to
 from benchmark.run.selection import Selection
-from benchmark.spec import Choice
+from benchmark.spec import Choice, nearest
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, seed_for
 
 TRAIN, VAL, TEST = 240, 60, 200  # images
@@ -222,21 +224,63 @@ CHECKS: tuple[Callable[[str], None], ...] = (
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
-    is_path = arguments.name.endswith(".py")
-    name = registry.register_file("methods", arguments.name) if is_path else arguments.name
-    registry.load("methods", name)
-    return functools.partial(report, name)
+    kind, name = _known(arguments.name)
+    return functools.partial(report, name, kind)
 
 
-def report(name: str) -> int:
+def _known(text: str) -> tuple[str, str]:
+    """Kind and name of a plugin given by name, with options or not, or by its file."""
+    name, _ = registry.parse(text)
+    if not registry.is_path(name):
+        everything = {kind: registry.names(kind) for kind in registry.FOLDERS}
+        kind = next((kind for kind, names in everything.items() if name in names), "")
+        if not kind:
+            known = [each for names in everything.values() for each in names]
+            raise ValueError(
+                f"There is no method, setting or data set {name!r}. {nearest(name, known)}"
+            )
+    else:
+        kind = _kind_of_file(Path(name))
+    if kind == "datasets":
+        return kind, data.resolve(text)
+    name = registry.register_file(kind, name) if registry.is_path(name) else name
+    registry.load(kind, name)
+    return kind, name
+
+
+def _kind_of_file(path: Path) -> str:
+    """What a file defines, read without running it."""
+    if not path.is_file():
+        raise ValueError(f"There is no plugin file {path}.")
+    try:
+        defined = {getattr(node, "name", "") for node in ast.parse(path.read_text()).body}
+    except SyntaxError as error:
+        raise ValueError(f"{path}:{error.lineno} is no Python: {error.msg}") from None
+    for kind, name in registry.CLASS_NAMES.items():
+        if name in defined:
+            return kind
+    if defined & set(data.FUNCTIONS):
+        return "datasets"
+    raise ValueError(
+        f"{path} defines no plugin: it has neither a dataclass Method or Setting nor functions "
+        f"load(root) and missing(root)"
+    )
+
+
+def report(name: str, kind: str = "methods") -> int:
     """Prints one line a check; 0 when all passed, 1 otherwise."""
+    checks = {
+        "methods": CHECKS,
+        "settings": check_settings.CHECKS,
+        "datasets": check_datasets.CHECKS,
+    }[kind]
     failures = 0
-    for check in CHECKS:
+    for check in checks:
         try:
             check(name)
             print(f"ok      {check.__name__}")
         except Exception as error:  # a plugin may raise anything; every check is reported
             failures += 1
             print(f"FAILED  {check.__name__}: {type(error).__name__}: {error}")
-    print(f"{len(CHECKS) - failures} passed, {failures} failed")
+    print(f"{len(checks) - failures} passed, {failures} failed")
     return 1 if failures else 0

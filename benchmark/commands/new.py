@@ -94,10 +94,61 @@ class Setting:
         return ""
 '''
 
+DATASET = '''"""NAME: say in one line what the images show, how many, and where they are from."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmark.task import PRESENT, Dataset
+
+EMBEDDED = True  # delete this line when the images are files
+CLASSES = ("red", "green", "blue")
+TRAIN, TEST = 240, 120
+
+
+def missing(root: Path) -> list[str]:
+    """Files that `load` wants and that are not there, relative to `root` (the folder of --data)."""
+    # e.g. [path for path in ("NAME/labels.csv", "NAME/images") if not (root / path).exists()]
+    return []
+
+
+def shown(i: int) -> np.ndarray:
+    """(C,) bool: what image i shows; drawn here, read from your files there."""
+    present = np.random.default_rng(i).random(len(CLASSES)) < 0.4
+    present[i % len(CLASSES)] = True
+    return present
+
+
+def open_image(i: int) -> Image.Image:
+    """Image i as RGB; for files take benchmark.data._files.ImageFiles(root, names) instead."""
+    pixels = np.full((96, 96, 3), 128, np.uint8)
+    for c in np.flatnonzero(shown(i)):
+        pixels[32 * c : 32 * c + 24, 8:88, c] = 255
+    return Image.fromarray(pixels)
+
+
+def load(root: Path) -> Dataset:
+    """The data set: labels (N, C) int8 are 1 present, 0 absent, -1 unknown."""
+    n = TRAIN + TEST
+    y = np.stack([shown(i) for i in range(n)]).astype(np.int8) * PRESENT
+    return Dataset(
+        name="NAME",
+        classes=CLASSES,  # as a prompt should say them
+        raw_classes=CLASSES,  # as the label files spell them
+        names=tuple(f"NAME/{i:04d}" for i in range(n)),  # relative paths: the images' identity
+        sizes=np.zeros(n, np.int64),  # bytes of each file, so that a changed image is noticed
+        y=y,
+        splits={"train": np.arange(TRAIN), "test": np.arange(TRAIN, n)},
+        open=open_image,
+    )
+'''
+
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     path = write(arguments.kind, arguments.name, Path.cwd())
-    shown = arguments.name if path.parent.parent == ROOT else path.name
+    shown = arguments.name if ROOT in path.parents else path.name
 
     def say() -> int:
         print(f"Wrote {path}. Edit it, then: {command()} check {shown}")
@@ -107,8 +158,8 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
 
 
 def write(kind: str, name: str, folder: Path) -> Path:
-    """In the suite's own folder methods/NAME.py or settings/NAME.py, in any other NAME.py. Raises
-    `ValueError` for a bad or taken name."""
+    """In the suite's own folder methods/NAME.py, settings/NAME.py or benchmark/data/NAME.py, in any
+    other NAME.py. Raises `ValueError` for a bad or taken name."""
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise ValueError(
             f"{name!r} cannot be a plugin's name; use letters, digits and underscores, e.g. "
@@ -116,8 +167,10 @@ def write(kind: str, name: str, folder: Path) -> Path:
         )
     if name in registry.names(f"{kind}s"):
         raise ValueError(f"The {kind} {name} exists already; choose another name.")
-    path = (folder / f"{kind}s" if folder.resolve() == ROOT else folder) / f"{name}.py"
+    own = folder / registry.FOLDERS[f"{kind}s"]
+    path = (own if folder.resolve() == ROOT else folder) / f"{name}.py"
     if path.exists():
         raise ValueError(f"{path} exists already; choose another name.")
-    path.write_text({"method": METHOD, "setting": SETTING}[kind].replace("NAME:", f"{name}:", 1))
+    template = {"method": METHOD, "setting": SETTING, "dataset": DATASET}[kind]
+    path.write_text(template.replace("NAME", name))
     return path

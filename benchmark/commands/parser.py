@@ -209,10 +209,11 @@ def _add_others(parsers: dict[str, _Parser]) -> None:
         "--checkpoint", default="", metavar="NAME", help="evaluate checkpoints/NAME.pt, no training"
     )
 
-    parsers["new"].add_argument("kind", type=_one_of("method", "setting"), help="method or setting")
+    kinds = _one_of("method", "setting", "dataset")
+    parsers["new"].add_argument("kind", type=kinds, help="method, setting or dataset")
     parsers["new"].add_argument("name", help="of the plugin and its file")
 
-    parsers["check"].add_argument("name", help="a method's name or path")
+    parsers["check"].add_argument("name", help="a method, setting or data set, or its file")
 
     parsers["diff"].add_argument("a", help="id of a run, or its first digits")
     parsers["diff"].add_argument("b", help="id of another")

@@ -1,21 +1,32 @@
-"""Data sets by name: each is a module `benchmark/data/NAME.py`; root folder, availability and
-loading live here."""
+"""Data sets by name, file or entry point: root folder, availability and loading live here.
+
+A data set is a module with `load(root, **options) -> Dataset` and `missing(root, **options) ->
+list[str]`, which names what is not there. `EMBEDDED = True` says that it needs no files. Options
+are given in brackets, "folder(path=photos, labels=labels.csv)".
+"""
 
 import functools
-import importlib
+import inspect
 import os
-import pkgutil
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 
+from benchmark import registry
 from benchmark.spec import nearest
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Dataset
 
-# modules of this folder that are no data set; a leading _ marks helpers
-_NOT_DATASETS = ("download", "scenes")
+FUNCTIONS = ("load", "missing")
+
+
+class DatasetModule(Protocol):
+    """What a data set's file holds; `missing` names files below the root that are not there."""
+
+    __doc__: str | None
+    load: Callable[..., Dataset]
+    missing: Callable[..., list[str]]
 
 
 def root() -> Path:
@@ -26,22 +37,38 @@ def root() -> Path:
 
 def names() -> list[str]:
     """Names of all data sets, sorted."""
-    modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(
-        name for name in modules if not name.startswith("_") and name not in _NOT_DATASETS
-    )
+    return registry.names("datasets")
 
 
-def module(name: str) -> ModuleType:
-    """The module of a data set. Raises `ValueError` with the known names and the nearest match."""
-    if name not in names():
-        raise ValueError(f"There is no data set {name!r}. {nearest(name, names())}")
-    return importlib.import_module(f"benchmark.data.{name}")
+def resolve(text: str) -> str:
+    """The name by which everything calls the data set of a text: files are made known under their
+    name, options are sorted. Raises `ValueError` for an unknown one."""
+    name, options = registry.parse(text)
+    if registry.is_path(name):
+        name = registry.register_file("datasets", name)
+    module(name)
+    given = ", ".join(f"{key}={value!r}" for key, value in sorted(options.items()))
+    return f"{name}({given})" if given else name
+
+
+def module(text: str) -> DatasetModule:
+    """The module of a data set, named with or without its options. Raises `ValueError` with the
+    nearest match for an unknown name, or for a file without `load` and `missing`."""
+    name, _ = registry.parse(text)
+    found = registry.find("datasets", name)
+    lacking = [each for each in FUNCTIONS if not callable(getattr(found, each, None))]
+    if lacking:
+        where = getattr(found, "__file__", name)
+        raise ValueError(
+            f"{where} is no data set: it has no function {lacking[0]}(root); "
+            f"python run_all.py new dataset NAME writes one that has"
+        )
+    return cast(DatasetModule, found)
 
 
 def embedded(name: str) -> bool:
-    """Whether the data set is rendered by this package and needs no files."""
-    return module(name).EMBEDDED
+    """Whether the data set is made by its module and needs no files."""
+    return bool(getattr(module(name), "EMBEDDED", False))
 
 
 def available(name: str, folder: Path | None = None) -> str:
@@ -50,11 +77,24 @@ def available(name: str, folder: Path | None = None) -> str:
     from benchmark.data.download import fetch
 
     folder, found = folder or root(), module(name)
-    wanted = [*fetch.interrupted(name, folder), *found.missing(folder)]
+    base, options = registry.parse(name)
+    wanted = [*fetch.interrupted(base, folder), *_call(found.missing, name, folder, options)]
     if not wanted:
         return ""
     shown = ", ".join(wanted[:4]) + (f" and {len(wanted) - 4} more" if len(wanted) > 4 else "")
-    return f"{name} wants {shown} under {folder} (see: python run_all.py data {name})"
+    remedy = f" (see: python run_all.py data {base})" if base in fetch.SOURCES else ""
+    return f"{name} wants {shown} under {folder}{remedy}"
+
+
+def _call(function: Callable[..., Any], name: str, folder: Path, options: dict[str, Any]) -> Any:
+    """`function(folder, **options)`; an option that it does not take is a `ValueError`."""
+    known = set(inspect.signature(function).parameters)
+    wrong = sorted(set(options) - known)
+    if wrong:
+        raise ValueError(
+            f"{name.partition('(')[0]} has no option {wrong[0]!r}. {nearest(wrong[0], known)}"
+        )
+    return function(folder, **options)
 
 
 def load(name: str, **options: Any) -> Dataset:
@@ -63,35 +103,48 @@ def load(name: str, **options: Any) -> Dataset:
     missing = available(name)
     if missing:
         raise FileNotFoundError(missing)
-    return _load(name, root(), tuple(sorted(options.items())))
+    given = {**registry.parse(name)[1], **options}
+    return _load(name, root(), tuple(sorted(given.items())))
 
 
 @functools.lru_cache(maxsize=8)
 def _load(name: str, folder: Path, options: tuple[tuple[str, Any], ...]) -> Dataset:
-    dataset = module(name).load(folder, **dict(options))
+    dataset = _call(module(name).load, name, folder, dict(options))
+    if not isinstance(dataset, Dataset):
+        kind = type(dataset).__name__
+        raise ValueError(f"{name}: load(root) returned a {kind}, not a benchmark.Dataset")
     check(dataset)
     dataset.y.flags.writeable = False  # shared by every task of this process
     return dataset
 
 
 def check(dataset: Dataset) -> None:
-    """Raises `ValueError` that says what contradicts itself: a class named twice, an empty part, an
-    image in train and in test, labels of another shape or value."""
+    """Raises `ValueError` that says what contradicts itself: a class or an image named twice, an
+    empty part, an image in train and in test, rows that do not exist, labels of another shape, type
+    or value."""
     n, name = len(dataset.names), dataset.name
     for classes in (dataset.classes, dataset.raw_classes):
         twice = sorted({one for one in classes if classes.count(one) > 1})
         if twice or not all(one.strip() for one in classes):
             raise ValueError(f"{name}: two classes are called {twice[0] if twice else ''!r}")
+    if len(set(dataset.names)) != n:
+        twice = sorted({one for one in dataset.names if dataset.names.count(one) > 1})
+        raise ValueError(f"{name}: two images are called {twice[0]!r}")
     if dataset.y.shape != (n, len(dataset.classes)) or len(dataset.sizes) != n:
         raise ValueError(
             f"{name}: {n} images of {len(dataset.classes)} classes, but labels of shape "
             f"{dataset.y.shape} and {len(dataset.sizes)} sizes"
         )
+    if dataset.y.dtype != np.int8:
+        raise ValueError(f"{name}: labels are {dataset.y.dtype}, not int8")
     if not np.isin(dataset.y, (PRESENT, ABSENT, UNKNOWN)).all():
         raise ValueError(f"{name}: a label is none of {PRESENT}, {ABSENT}, {UNKNOWN}")
     for part in ("train", "test"):
-        if not len(dataset.splits.get(part, ())):
+        rows = dataset.splits.get(part, np.empty(0, np.int64))
+        if not len(rows):
             raise ValueError(f"{name}: there is no image in {part}; get its lists again")
+        if not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
+            raise ValueError(f"{name}: the rows of {part} are no numbers from 0 to {n - 1}")
     both = np.intersect1d(dataset.splits["train"], dataset.splits["test"])
     if len(both):
         raise ValueError(f"{name}: {dataset.names[both[0]]} is in train and in test")

@@ -50,7 +50,7 @@ def test_all_files_of_the_folders_are_plugins_with_the_fixed_class_name():
 
 
 def test_unknown_names_are_answered_with_the_nearest_and_the_known_ones(idea):
-    with pytest.raises(ValueError, match=r"Did you mean 'dualcoop'\?.*linear_probe"):
+    with pytest.raises(ValueError, match=r"Did you mean 'dualcoop'\?.*dualcoop_plus"):
         registry.load("methods", "dualcop")
     with pytest.raises(ValueError, match=r"has no parameter 'sise'. Did you mean 'size'\?"):
         registry.make("methods", idea, {"sise": 1})

@@ -175,10 +175,10 @@ def table(root: Path, name: str | None = None) -> str:
     for each in names:
         lines.append(
             f"  {each:{width}}  {_state(each, root, data):29}  "
-            f"{data.module(each).__doc__.splitlines()[0]}"
+            f"{(data.module(each).__doc__ or '').partition(chr(10))[0]}"
         )
     for each in names:
-        if not data.embedded(each):
+        if each in SOURCES:
             lines += ["", *_details(each, root, data.module(each), full=name is not None)]
     if not name:
         lines += [
@@ -195,6 +195,8 @@ def _state(name: str, root: Path, data: ModuleType) -> str:
         return "embedded"
     if not data.available(name, root):
         return "ready"
+    if name not in SOURCES:
+        return "not there"
     left = sum(row.source.size for row in status(name, root) if not row.state.startswith("there"))
     return f"incomplete, {_bytes(left)} to fetch" if SOURCES[name] else "incomplete, by hand"
 
