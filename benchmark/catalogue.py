@@ -9,7 +9,8 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.registry import ROOT, locate
+from benchmark.files import ROOT
+from benchmark.registry import locate
 from benchmark.spec import nearest
 
 

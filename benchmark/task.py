@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from PIL import Image
@@ -139,8 +139,8 @@ class Clip(Protocol):
     device: torch.device
 
     @property
-    def module(self) -> torch.nn.Module:
-        """The open_clip model."""
+    def module(self) -> Any:
+        """The open_clip model; open_clip has no types, so a method says what it takes from it."""
 
     @property
     def tokenizer(self) -> Callable[[list[str]], Tensor]:
@@ -200,8 +200,6 @@ class Method:
 
     # What x is: "global" (B, D) or "regions" (B, R, D), of unit norm, or "pixels" (B, 3, H, W).
     needs: ClassVar[str]
-    # Whether classes that no training label was seen for can be scored.
-    open_vocabulary: ClassVar[bool] = False
     # As in `Setting`; "pocket" is taken for the shipped encoders unless another is named.
     PRESETS: ClassVar[Presets] = {}
     # The name in tables, e.g. "LM-CLIP"; "" means the file's name.
@@ -212,6 +210,12 @@ class Method:
     augment: str = ""
     # After a fit, when the state holds more than what was trained; None: the state's size.
     trainable_parameters: int | None = None
+
+    @property
+    def open_vocabulary(self) -> bool:
+        """Whether classes that no training label was seen for can be scored; where that does not
+        depend on the fields, `open_vocabulary = True` says it."""
+        return False
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns from the known labels."""
@@ -261,6 +265,13 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def features(self) -> Tensor:
+        """`x` (n, D), for a method that needs "global"."""
+        if self.x is None:
+            raise ValueError('only needs = "global" has all features at once: read by `batches`')
+        return self.x
 
     def batches(
         self, size: int, shuffle: bool = False, augment: str = "", rows: np.ndarray | None = None

@@ -1,31 +1,43 @@
 """One linear layer on global features, trained by gradient with one of the losses for partial
 labels."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from benchmark.task import Part, Run
+import benchmark
+from benchmark import Part, Run
 from methods._training_losses import Loss
 
 
-def fit(method: Any, loss: Loss, train: Part, run: Run) -> None:
+class Probe(benchmark.Method):
+    """One linear layer: weight (C, D) and bias (C,) for plain features, whose mean and spread (D,)
+    are those of the training features, or 0 and 1."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    spread: Tensor
+
+
+def fit(method: Probe, loss: Loss, train: Part, run: Run) -> None:
     """Adam on batches of `method.batch_size`, weight and bias from zero, the rate constant.
 
     The learned layer is kept in coordinates of the plain features, so that `method.weight` (C, D)
     and `method.bias` (C,) are those of any other probe; x is standardised with `method.mean` and
     `method.spread` (D,)."""
-    x = ((train.x - method.mean) / method.spread).float()
+    x = ((train.features - method.mean) / method.spread).float()
     y = torch.from_numpy(train.y).to(x.device)
     layer = nn.Linear(x.shape[1], y.shape[1], device=x.device)
     for values in layer.parameters():
         nn.init.zeros_(values)
     loss.start(x, y, method.epochs)
-    groups = [{"params": list(layer.parameters())}]
-    groups += [{"params": [extra], "lr": 10 * method.learning_rate} for extra in loss.parameters()]
-    optimizer = torch.optim.Adam(groups, lr=method.learning_rate)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=method.learning_rate)
+    for extra in loss.parameters():
+        optimizer.add_param_group({"params": [extra], "lr": 10 * method.learning_rate})
     for epoch in range(method.epochs):
         with torch.no_grad():
             loss.start_epoch(epoch, lambda: torch.sigmoid(layer(x)))

@@ -1,5 +1,6 @@
 """Masked multi-label logistic regression: all classes in one full-batch L-BFGS, float64."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize
@@ -40,7 +41,7 @@ class LogisticRegression:
         scale = torch.cat([(self.curvature + penalty).rsqrt(), self.variance.rsqrt()], dim=1)
         largest = torch.inf
 
-        def loss_and_gradient(flat):
+        def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal largest
             solution = torch.from_numpy(flat).to(self.x.device).view_as(scale) * scale
             w, b = solution[:, :-1], solution[:, -1]
@@ -54,7 +55,7 @@ class LogisticRegression:
             largest = float(gradient.abs().max())
             return float(loss), (gradient * scale).cpu().numpy().ravel()
 
-        def stop_at_tolerance(_):
+        def stop_at_tolerance(_: np.ndarray) -> None:
             if largest < TOLERANCE:
                 raise StopIteration
 

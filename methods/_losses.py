@@ -14,7 +14,7 @@ def asymmetric_loss(
     *,
     gamma_positive: float = 1.0,
     gamma_negative: float = 2.0,
-    clip: float = 0.05,
+    margin: float = 0.05,
     eps: float = 1e-6,
     detach_focus: bool = True,
     reduction: str = "sum",
@@ -22,7 +22,7 @@ def asymmetric_loss(
     """Asymmetric loss (Ridnik et al. 2021, eq. 4-7) on p = σ(logits), as DualCoOp uses it with
     partial labels.
 
-    logits and targets are (B, C). With q = min(1 - p + clip, 1): -(1-p)^γ₊ ln max(p, eps) for a
+    logits and targets are (B, C). With q = min(1 - p + margin, 1): -(1-p)^γ₊ ln max(p, eps) for a
     positive and -(1-q)^γ₋ ln max(q, eps) for a negative. DualCoOp's loss on two channels is this
     one on z₊ - z₋; a prompt that says "absent" uses -z. `detach_focus` keeps the gradient out of
     the focusing weights. `reduction` is "sum" (DualCoOp), "mean" over known cells (LM-CLIP's plain
@@ -31,9 +31,9 @@ def asymmetric_loss(
     probability = torch.sigmoid(logits)
     # σ(-x), not 1 - σ(x): the latter has no digits left where the focus of a positive needs them.
     complement = torch.sigmoid(-logits)
-    clipped = (complement + clip).clamp(max=1.0)
+    clipped = (complement + margin).clamp(max=1.0)
     focus_positive = _power(complement, gamma_positive)
-    focus_negative = _power((probability - clip).clamp(min=0.0), gamma_negative)
+    focus_negative = _power((probability - margin).clamp(min=0.0), gamma_negative)
     if detach_focus:
         focus_positive, focus_negative = focus_positive.detach(), focus_negative.detach()
     positive = focus_positive * F.logsigmoid(logits).clamp(min=math.log(eps))
@@ -47,7 +47,7 @@ def balanced_asymmetric_loss(
     *,
     gamma_positive: float = 0.0,
     gamma_negative: float = 9.8,
-    clip: float = 0.05,
+    margin: float = 0.05,
     eps: float = 1e-8,
     class_weight: Tensor | None = None,
     label_smoothing: float = 0.0,
@@ -66,7 +66,7 @@ def balanced_asymmetric_loss(
     """
     scaled = logits / logits.max()
     probability = torch.sigmoid(scaled)
-    clipped = (torch.sigmoid(-scaled) + clip).clamp(max=1.0)
+    clipped = (torch.sigmoid(-scaled) + margin).clamp(max=1.0)
     hard = (targets > 0).to(logits.dtype)
     absent = 1.0 - hard
     present = (

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.task import Clip
+from benchmark import Clip
 
 # Our own sentences about photographs; not the 80 ImageNet templates of Radford et al., which were
 # tuned on ImageNet.

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.clip.open_clip_types import Model
+
 
 def encode_texts(
-    model: nn.Module, tokenizer: Callable[[list[str]], Tensor], texts: list[str]
+    model: Model, tokenizer: Callable[[list[str]], Tensor], texts: list[str]
 ) -> Tensor:
     """Text features (P, D) of P texts, not normalised, equal to `model.encode_text` and
     differentiable everywhere.
@@ -30,7 +32,8 @@ def encode_texts(
     x = model.transformer(x[None], attn_mask=mask)[0]
     x = model.ln_final(x[ends])
     projection = model.text_projection
-    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    features: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    return features
 
 
 def prefix_tree(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -41,7 +44,8 @@ def prefix_tree(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     its own prefixes and itself), and the index of each row's whole text (P,).
     """
     index: dict[tuple[int, int], int] = {}  # (parent, token) -> node
-    parents, ends = [], []
+    parents: list[int] = []
+    ends: list[int] = []
     for row in tokens:
         node = -1
         for token in row[: row.argmax() + 1].tolist():

@@ -8,7 +8,6 @@ import ast
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ from methods._logistic_regression import LogisticRegression
 
 # What the papers set for each data set (Cole et al. 2021; Zhou et al. 2022, official code), and
 # "pocket": the number of classes that scenes of the embedded data sets show on average.
-CONSTANTS: dict[str, dict[str, dict[str, Any]]] = {
+CONSTANTS: dict[str, dict[str, dict[str, float]]] = {
     data: {
         "epr": {"expected": expected},
         "role": {"expected": expected},
@@ -159,8 +158,9 @@ class EntropyWithPseudoLabels(Loss):
             self.pseudo += losses.pseudo_negatives(probability(), still_open, counts)
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
-        constants = {"alpha": self.alpha, "beta": self.beta, "pseudo": self.pseudo[rows]}
-        return losses.entropy_maximization(logits, self.y[rows], **constants)
+        return losses.entropy_maximization(
+            logits, self.y[rows], alpha=self.alpha, beta=self.beta, pseudo=self.pseudo[rows]
+        )
 
 
 @dataclass
@@ -186,9 +186,15 @@ class Splc(Loss):
     gamma: float = 2.0
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
-        constants = {"threshold": self.threshold, "change_epoch": self.change_epoch}
-        constants |= {"logit_margin": self.logit_margin, "gamma": self.gamma}
-        return losses.splc(logits, self.y[rows], epoch=self.epoch, **constants)
+        return losses.splc(
+            logits,
+            self.y[rows],
+            epoch=self.epoch,
+            threshold=self.threshold,
+            change_epoch=self.change_epoch,
+            logit_margin=self.logit_margin,
+            gamma=self.gamma,
+        )
 
 
 @dataclass

@@ -2,18 +2,22 @@
 feature."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.task import Part, Run
-from methods._losses import asymmetric_loss
-from methods._prompts import Prompts, fit_prompts, log_odds, weight_of_sum
+from benchmark import PRESENT, UNKNOWN, Clip, Part, Presets, Run
+from methods._prompts import Prompts
+from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
+
+# Of scale and bias: at the larger rates of some presets the scale falls until contexts stall.
+CALIBRATION_RATE = 0.002
 
 
 @dataclass
-class Method:
+class Method(SgdMethod):
     """CoOp (Zhou et al. 2022) with the masked asymmetric loss of DualCoOp, encoders frozen and in
     evaluation mode.
 
@@ -32,21 +36,9 @@ class Method:
     class_specific: bool = False
     init: str = ""
     variant: str = "calibrated"
-    loss_weight: float = 0.0
-    gamma_positive: float = 1.0
-    gamma_negative: float = 2.0
-    margin: float = 0.05
-    epochs: int = 50
-    batch_size: int = 32
-    learning_rate: float = 0.002
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    views: int = 1
-    augment: str = ""
-    preset: str = ""
 
-    needs: ClassVar[str] = "global"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    needs = "global"
+    PRESETS: ClassVar[Presets] = {
         "pocket": {
             "context_length": 4,
             "class_specific": True,
@@ -71,13 +63,13 @@ class Method:
         """A shared context goes before any name."""
         return not self.class_specific
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns the context, and scale and bias when calibrated."""
         self.prompts = self._start(clip, train.classes)
         (text,) = self.prompts.features(train.classes)
         calibrated = self.variant == "calibrated"
         self.center = (
-            (train.x @ text.T).mean() if calibrated else torch.zeros((), device=clip.device)
+            (train.features @ text.T).mean() if calibrated else torch.zeros((), device=clip.device)
         )
         self.log_scale = nn.Parameter(
             torch.tensor(clip.scale, device=clip.device).log(), requires_grad=calibrated
@@ -88,31 +80,21 @@ class Method:
         weight = weight_of_sum(train.y, self.loss_weight)
 
         def objective(x: Tensor, y: Tensor) -> Tensor:
-            return weight * asymmetric_loss(
-                self._logits(x, *self.prompts.encode()),
-                y,
-                gamma_positive=self.gamma_positive,
-                gamma_negative=self.gamma_negative,
-                clip=self.margin,
-            )
+            return weight * self.asymmetric_loss(self._logits(x, *self.prompts.encode()), y)
 
-        fit_prompts(
-            self,
-            self.prompts,
-            [self.log_scale, self.bias] if calibrated else [],
-            objective,
-            train,
-            run,
-        )
+        groups = [Group([self.prompts.context], self.learning_rate)]
+        if calibrated:
+            groups.append(Group([self.log_scale, self.bias], CALIBRATION_RATE, weight_decay=0.0))
+        fit_groups(self, groups, objective, train, run, self.prompts.cache.clear)
 
-    def _start(self, clip: Any, classes: tuple[str, ...]) -> Prompts:
+    def _start(self, clip: Clip, classes: tuple[str, ...]) -> Prompts:
         return Prompts(clip, classes, (self.init,), self.context_length, self.class_specific)
 
     def _logits(self, x: Tensor, text: Tensor) -> Tensor:
         return self.log_scale.exp() * (x @ text.T - self.center) + self.bias
 
     @torch.no_grad()
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """Logits (B, len(classes)) of x (B, D)."""
         return self._logits(x, *self.prompts.features(classes))
 
@@ -127,7 +109,7 @@ class Method:
         return {name: value.detach().clone() for name, value in state.items()}
 
     def load_state_dict(
-        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self.prompts = self._start(clip, classes)
@@ -136,3 +118,11 @@ class Method:
             nn.Parameter(state[name].to(clip.device)) for name in ("log_scale", "bias")
         )
         self.center = state["center"].to(clip.device)
+
+
+def log_odds(y: np.ndarray) -> float:
+    """log(p / (1 - p)) of the fraction p of known labels (n, C) that are present, p kept within
+    0.001 of 0 and 1."""
+    known = y[y != UNKNOWN]
+    fraction = np.clip((known == PRESENT).mean(), 0.001, 0.999) if len(known) else 0.5
+    return float(np.log(fraction / (1 - fraction)))

@@ -1,19 +1,19 @@
 """DualCoOp: a positive and a negative learned context per class, on the regions of an image."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from benchmark.task import Part, Run
-from methods._losses import asymmetric_loss
-from methods._prompts import Prompts, fit_prompts, weight_of_sum
+from benchmark import Clip, Part, Presets, Run
+from methods._prompts import Prompts
 from methods._regions import aggregate_regions, score_regions
+from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
 
 
 @dataclass
-class Method:
+class Method(SgdMethod):
     """DualCoOp (Sun et al. 2022) as its official code runs; encoders frozen and in evaluation mode.
 
     Regions are what `Clip.regions` gives: on ModifiedResNets exactly the official dense features
@@ -33,22 +33,10 @@ class Method:
     init_negative: str = ""
     region_scale: float = 20.0
     logit_scale: float = 5.0
-    loss_weight: float = 0.0
-    gamma_positive: float = 1.0
-    gamma_negative: float = 2.0
-    margin: float = 0.05
     classes_per_batch: int = 0
-    epochs: int = 50
-    batch_size: int = 32
-    learning_rate: float = 0.002
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    views: int = 1
-    augment: str = ""
-    preset: str = ""
 
-    needs: ClassVar[str] = "regions"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    needs = "regions"
+    PRESETS: ClassVar[Presets] = {
         "zero_shot": {"context_length": 64, "loss_weight": 0.01},
         "pocket": {
             "context_length": 4,
@@ -65,7 +53,7 @@ class Method:
         """Shared contexts go before any name."""
         return not self.class_specific
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns both contexts."""
         self.prompts = self._start(clip, train.classes)
         weight = weight_of_sum(train.y, self.loss_weight)
@@ -73,35 +61,37 @@ class Method:
 
         def objective(x: Tensor, y: Tensor) -> Tensor:
             chosen = run.rng.permutation(y.shape[1])[:count] if 0 < count < y.shape[1] else None
-            return weight * asymmetric_loss(
-                self._logits(x, *self.prompts.encode(chosen)),
-                y if chosen is None else y[:, chosen],
-                gamma_positive=self.gamma_positive,
-                gamma_negative=self.gamma_negative,
-                clip=self.margin,
+            return weight * self.asymmetric_loss(
+                self._logits(x, *self.prompts.encode(chosen)), y if chosen is None else y[:, chosen]
             )
 
-        fit_prompts(self, self.prompts, [], objective, train, run)
+        groups = [Group([self.prompts.context], self.learning_rate)]
+        fit_groups(self, groups, objective, train, run, self.prompts.cache.clear)
 
-    def _start(self, clip: Any, classes: tuple[str, ...]) -> Prompts:
+    def _start(self, clip: Clip, classes: tuple[str, ...]) -> Prompts:
         texts = (self.init_positive, self.init_negative)
         if (texts[0] == "") != (texts[1] == ""):
             raise ValueError("Give both init_positive and init_negative, or neither.")
         return Prompts(clip, classes, texts, self.context_length, self.class_specific)
 
     def _logits(self, x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        scales = {"region_scale": self.region_scale, "logit_scale": self.logit_scale}
-        positive, negative = aggregate_regions(x, positive, negative, **scales)
-        return positive - negative
+        present, absent = aggregate_regions(
+            x,
+            positive,
+            negative,
+            region_scale=self.region_scale,
+            logit_scale=self.logit_scale,
+        )
+        return present - absent
 
     @torch.no_grad()
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """z₊ - z₋ (B, len(classes)) of x (B, R, D): the logit of the official softmax over the two
         channels."""
         return self._logits(x, *self.prompts.features(classes))
 
     @torch.no_grad()
-    def region_weights(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def region_weights(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """How much each region counts for each class (B, R, C); sums to 1 over the regions, of
         which 0 is the mean."""
         positive, _ = self.prompts.features(classes)
@@ -112,7 +102,7 @@ class Method:
         return {"context": self.prompts.context.detach().clone()}
 
     def load_state_dict(
-        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self.prompts = self._start(clip, classes)

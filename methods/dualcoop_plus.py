@@ -1,15 +1,15 @@
 """DualCoOp++: a third prompt finds the regions, and at each region the classes compete."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.task import Part, Run
-from methods._losses import asymmetric_loss
-from methods._prompts import Prompts, fit_groups
+from benchmark import Clip, Part, Presets, Run
+from methods._prompts import Prompts
+from methods._sgd import Group, SgdMethod, fit_groups
 
 SCALE = 20.085537  # e³, of both branches; frozen in the official code, though a parameter there
 VARIANTS = ("pos200", "pos_norm", "pos_test", "pos_neg", "pos_neg_test")
@@ -52,7 +52,7 @@ def aggregate_evidence(
 
 
 @dataclass
-class Method:
+class Method(SgdMethod):
     """Hu et al. (TPAMI 2024), after the authors' code: evidence, positive and negative context per
     class, `variant` as in `aggregate_evidence`, a learned temperature that starts at 3.
 
@@ -66,21 +66,11 @@ class Method:
     context_length: int = 21
     variant: str = "pos_norm"
     loss_weight: float = 0.02
-    gamma_positive: float = 1.0
-    gamma_negative: float = 2.0
-    margin: float = 0.05
-    epochs: int = 50
     batch_size: int = 64
     learning_rate: float = 0.005
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    views: int = 1
-    augment: str = ""
-    preset: str = ""
 
-    needs: ClassVar[str] = "regions"
-    open_vocabulary: ClassVar[bool] = False
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    needs = "regions"
+    PRESETS: ClassVar[Presets] = {
         "voc2007": {"variant": "pos200"},
         "coco2014": {"variant": "pos_norm"},
         "nus_wide": {"variant": "pos200", "batch_size": 192},
@@ -96,37 +86,31 @@ class Method:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant={self.variant!r} should be one of {', '.join(VARIANTS)}")
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns three contexts per class and the temperature."""
         self._start(clip, train.classes)
 
         def objective(x: Tensor, y: Tensor) -> Tensor:
-            return self.loss_weight * asymmetric_loss(
-                self._logits(x, *self.prompts.encode()),
-                y,
-                gamma_positive=self.gamma_positive,
-                gamma_negative=self.gamma_negative,
-                clip=self.margin,
-                eps=1e-8,
+            return self.loss_weight * self.asymmetric_loss(
+                self._logits(x, *self.prompts.encode()), y, eps=1e-8
             )
 
-        parameters = [self.prompts.context, self.temperature]
-        groups = [{"params": parameters, "peak": self.learning_rate}]
+        groups = [Group([self.prompts.context, self.temperature], self.learning_rate)]
         fit_groups(self, groups, objective, train, run, self.prompts.cache.clear)
 
-    def _start(self, clip: Any, classes: tuple[str, ...]) -> None:
+    def _start(self, clip: Clip, classes: tuple[str, ...]) -> None:
         self.prompts = Prompts(clip, classes, ("", "", ""), self.context_length, True)
         self.temperature = nn.Parameter(torch.tensor(3.0, device=clip.device))
 
-    def _logits(self, x: Tensor, *texts: Tensor) -> Tensor:
+    def _logits(self, x: Tensor, evidence: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Without the mean token, which stands first."""
-        positive, negative = aggregate_evidence(
-            x[:, 1:], *texts, self.temperature, variant=self.variant
+        present, absent = aggregate_evidence(
+            x[:, 1:], evidence, positive, negative, self.temperature, variant=self.variant
         )
-        return positive - negative
+        return present - absent
 
     @torch.no_grad()
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """z₊ - z₋ (B, len(classes)) of x (B, R, D); every class competes with those asked for."""
         return self._logits(x, *self.prompts.features(classes))
 
@@ -138,7 +122,7 @@ class Method:
         }
 
     def load_state_dict(
-        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self._start(clip, classes)

@@ -2,14 +2,14 @@
 trained with a loss for partial labels."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark import ABSENT, PRESENT, UNKNOWN, Clip, Part, Presets, Run
 from benchmark.metrics import average_precision
-from benchmark.task import ABSENT, PRESENT, UNKNOWN, Part, Run
 from methods import _linear_layer
 from methods._logistic_regression import LogisticRegression
 from methods._training_losses import make_loss
@@ -22,7 +22,7 @@ WITHOUT_VALIDATION = 0.316  # the C of CLIP's README
 
 
 @dataclass
-class Method:
+class Method(_linear_layer.Probe):
     """Logistic regression of methods.md §5.2 on global features (B, D), float64, one C for all
     classes.
 
@@ -52,9 +52,8 @@ class Method:
     learning_rate: float = 0.001
     preset: str = ""
 
-    needs: ClassVar[str] = "global"
-    open_vocabulary: ClassVar[bool] = False
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    needs = "global"
+    PRESETS: ClassVar[Presets] = {
         "voc2007": {"constants": "voc"},
         "coco2014": {"constants": "coco"},
         "nus_wide": {"constants": "nus"},
@@ -74,26 +73,26 @@ class Method:
                     f"leave out loss={self.loss!r}"
                 )
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Chooses C, then fits everything that is labelled; with a loss, the training part only."""
         self.classes = train.classes
         if self.loss:
-            self._standardize(train.x.double())
+            self._standardize(train.features.double())
             _linear_layer.fit(self, make_loss(self.loss, self.constants), train, run)
             return
         log_c = float(np.log10(self.C)) if self.C else self._choose(clip, train, val, run)
         run.chosen["C"] = 10**log_c
-        x, y = torch.cat([train.x, val.x]), np.concatenate([train.y, val.y])
+        x, y = torch.cat([train.features, val.features]), np.concatenate([train.y, val.y])
         self._solve(self._prepare(x, y), log_c, None, ITERATIONS)
         run.log(log10_C=log_c, constant_classes=self.constant)
 
-    def _choose(self, clip: Any, train: Part, val: Part, run: Run) -> float:
+    def _choose(self, clip: Clip, train: Part, val: Part, run: Run) -> float:
         """log10 of the C with the best masked mAP on the validation part; the smallest of equally
         good ones."""
         if not (val.y == PRESENT).any():
             return float(np.log10(WITHOUT_VALIDATION))
-        problem = self._prepare(train.x, train.y)
-        found: dict[float, tuple[float, Tensor]] = {}  # log10 C -> (mAP, solution)
+        problem = self._prepare(train.features, train.y)
+        found: dict[float, tuple[float, Tensor | None]] = {}  # log10 C -> (mAP, solution)
 
         def look_at(log_c: float) -> None:
             if log_c in found or not COARSE[0] <= log_c <= COARSE[-1]:
@@ -102,7 +101,7 @@ class Method:
             solution = self._solve(
                 problem, log_c, None if near is None else found[near][1], SWEEP_ITERATIONS
             )
-            scores = self.predict(clip, val.x, val.classes).cpu().numpy()
+            scores = self.predict(clip, val.features, val.classes).cpu().numpy()
             score = 100 * float(np.nanmean(average_precision(val.y, scores)))
             found[log_c] = score, solution
             run.log(**{"log10_C": log_c, "val/mAP": score})
@@ -119,12 +118,12 @@ class Method:
         run.trials = len(found)
         return best()
 
-    def _prepare(self, x: Tensor, y: np.ndarray) -> LogisticRegression | None:
+    def _prepare(self, x: Tensor, labels: np.ndarray) -> LogisticRegression | None:
         """Sets statistics of x (n, D) and the constant classes' bias; the problem of the others,
         None without any."""
         x = x.double()
         self._standardize(x)
-        y = torch.from_numpy(y).to(x.device)
+        y = torch.from_numpy(labels).to(x.device)
         if self.unknown == "negative":
             y = torch.where(y == UNKNOWN, ABSENT, y)
         positives, negatives = (y == PRESENT).sum(0), (y == ABSENT).sum(0)
@@ -163,7 +162,7 @@ class Method:
         self.bias[self.fitted] = solution[:, -1] - weight @ self.mean
         return solution
 
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """Logits (B, len(classes)) of x (B, D)."""
         columns = [self.classes.index(name) for name in classes]
         return (x.double() @ self.weight.T + self.bias)[:, columns].float()
@@ -173,7 +172,7 @@ class Method:
         return {"weight": self.weight, "bias": self.bias}
 
     def load_state_dict(
-        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self.classes = classes

@@ -4,21 +4,23 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import benchmark
+from benchmark import PRESENT, Clip, Part, Presets, Run
+from benchmark.clip.open_clip_types import Model
 from benchmark.metrics import epoch_scalars
-from benchmark.task import PRESENT, Part, Run
 from methods._losses import balanced_asymmetric_loss, contrastive_loss
 from methods._training import encode_texts
 
 
 @dataclass
-class Method:
+class Method(benchmark.Method):
     """Both towers and the logit scale are trained in float32; total loss = contrastive + λ ·
     balanced asymmetric loss.
 
@@ -48,7 +50,7 @@ class Method:
     balanced_weight: float = 0.2
     gamma_positive: float = 0.0
     gamma_negative: float = 12.0
-    clip: float = 0.05
+    margin: float = 0.05
     eps: float = 1e-8
     label_smoothing: float = 0.01
     weighted_loss: bool = True
@@ -62,9 +64,9 @@ class Method:
     channels_last: bool = False
     augment: str = "flip"
 
-    needs: ClassVar[str] = "pixels"
-    open_vocabulary: ClassVar[bool] = True
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    needs = "pixels"
+    open_vocabulary = True
+    PRESETS: ClassVar[Presets] = {
         "voc_mlt_rn50": {},  # the defaults
         "voc_mlt_vitb16": {
             "learning_rate": 1e-6,
@@ -112,7 +114,7 @@ class Method:
         if self.batch_norm not in ("train", "eval"):
             raise ValueError(f'batch_norm={self.batch_norm!r} should be "train" or "eval"')
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Trains a copy of the model. Raises `FloatingPointError` as soon as the loss is not a
         number."""
         if self.captions == "given" and train.captions is None:
@@ -187,7 +189,7 @@ class Method:
                 y,
                 gamma_positive=self.gamma_positive,
                 gamma_negative=self.gamma_negative,
-                clip=self.clip,
+                margin=self.margin,
                 eps=self.eps,
                 class_weight=weights,
                 label_smoothing=self.label_smoothing,
@@ -199,6 +201,7 @@ class Method:
     def _captions(self, train: Part, rows: np.ndarray) -> list[str]:
         """A caption for each image, "" where nothing is known about it."""
         if self.captions == "given":
+            assert train.captions is not None, "fit has looked"
             return [train.captions[row] for row in rows]
         captions = []
         for labels in train.y[rows]:
@@ -209,7 +212,7 @@ class Method:
         return captions
 
     @torch.no_grad()
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, 3, H, W) -> s·cos (B, len(classes)) of the fine-tuned towers."""
         images = self.image_features(clip, x)
         labels = F.normalize(
@@ -219,7 +222,7 @@ class Method:
         return self.model.logit_scale.exp() * images @ labels.T
 
     @torch.no_grad()
-    def image_features(self, clip: Any, x: Tensor) -> Tensor:
+    def image_features(self, clip: Clip, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> unit-norm (B, D) of the fine-tuned image tower, for the distances PD and
         ND (§4.9)."""
         self.model.eval()
@@ -227,18 +230,21 @@ class Method:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The whole model."""
-        return self.model.state_dict()
+        state: dict[str, Tensor] = self.model.state_dict()
+        return state
 
     def load_state_dict(
-        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse, also on a method that was never fitted."""
         self._copy(clip)
         self.model.load_state_dict(state)
 
-    def _copy(self, clip: Any) -> None:
+    def _copy(self, clip: Clip) -> None:
         """Other runs of this process share the encoder, so it is never changed itself."""
-        self.model, self.tokenizer = copy.deepcopy(clip.module).requires_grad_(True), clip.tokenizer
+        self.model: Model = copy.deepcopy(clip.module)
+        self.model.requires_grad_(True)
+        self.tokenizer = clip.tokenizer
         self.model.to(memory_format=self._layout)
 
     def _images(self, pixels: Tensor) -> Tensor:
@@ -259,7 +265,8 @@ def class_weights(targets: np.ndarray, power: float) -> np.ndarray:
     A class without a known positive has weight 0: it has no positive term to weigh.
     """
     rarity = _rarity(targets)
-    return np.where(rarity > 0, (rarity / rarity.max()) ** power, 0.0)
+    weights: np.ndarray = np.where(rarity > 0, (rarity / rarity.max()) ** power, 0.0)
+    return weights
 
 
 def sample_weights(targets: np.ndarray, power: float) -> np.ndarray:
@@ -269,8 +276,9 @@ def sample_weights(targets: np.ndarray, power: float) -> np.ndarray:
     An image without a known positive has weight 0.
     """
     total = (np.asarray(targets) == PRESENT) @ _rarity(targets)
-    weights = np.where(total > 0, total**power, 0.0)
-    return weights / weights.max()
+    weights: np.ndarray = np.where(total > 0, total**power, 0.0)
+    weights /= weights.max()
+    return weights
 
 
 def _rarity(targets: np.ndarray) -> np.ndarray:
@@ -280,4 +288,6 @@ def _rarity(targets: np.ndarray) -> np.ndarray:
         raise ValueError(
             "LM-CLIP weighs classes by their known positives, and there is none; use more labels"
         )
-    return np.divide(len(targets), counts, out=np.zeros(len(counts)), where=counts > 0)
+    rarity = np.zeros(len(counts))
+    np.divide(len(targets), counts, out=rarity, where=counts > 0)
+    return rarity

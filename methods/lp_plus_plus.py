@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark import task
-from benchmark.task import PRESENT, UNKNOWN, Clip, Part, Presets, Run
+import benchmark
+from benchmark import PRESENT, UNKNOWN, Clip, Part, Presets, Run
 from methods._templates import check_template, class_features
 
 ALPHA_EVERY = 10  # epochs between two steps of α
@@ -71,7 +71,7 @@ def descend(
 
 
 @dataclass
-class Method(task.Method):
+class Method(benchmark.Method):
     """Huang et al. (CVPR 2024): x Wᵀ + b + α · cosine with the text, rates that need no tuning.
 
     From the paper: start, rates, `descend`. Ours, for several labels an image: the cross entropy of
@@ -86,7 +86,7 @@ class Method(task.Method):
     epochs: int = 300
     preset: str = ""
 
-    needs: ClassVar[str] = "global"
+    needs = "global"
     PRESETS: ClassVar[Presets] = {"voc2007": {}, "coco2014": {}, "pocket": {"template": "ensemble"}}
 
     def __post_init__(self) -> None:
@@ -94,11 +94,10 @@ class Method(task.Method):
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns weight, bias and α."""
-        assert train.x is not None
-        self.classes = train.classes
+        self.classes, x = train.classes, train.features
         y = torch.from_numpy(train.y).to(run.device)
         texts = class_features(clip, train.classes, self.template)
-        self.blend, *rates = start(train.x, y == PRESENT, texts)
+        self.blend, *rates = start(x, y == PRESENT, texts)
 
         def loss(logits: Tensor) -> Tensor:
             cells = F.binary_cross_entropy_with_logits(
@@ -106,7 +105,7 @@ class Method(task.Method):
             )
             return torch.where(y == UNKNOWN, 0.0, cells).sum() / len(y)
 
-        losses = descend(self.blend, loss, train.x, (rates[0], rates[1]), self.epochs)
+        losses = descend(self.blend, loss, x, (rates[0], rates[1]), self.epochs)
         run.end_of_epoch(self.epochs - 1, self, **{"train/loss": losses[-1]})
 
     @torch.no_grad()

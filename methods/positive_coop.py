@@ -1,19 +1,18 @@
 """PositiveCoOp and NegativeCoOp: a prompt for one side, a free vector for the other."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.task import Part, Run
-from methods._losses import asymmetric_loss
-from methods._prompts import fit_groups, weight_of_sum
+from benchmark import Clip, Part, Presets, Run
 from methods._regions import aggregate_regions
+from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
 
 
 @dataclass
-class Method:
+class Method(SgdMethod):
     """Rawlekar et al. (WACV 2025): the text tower guides only one of the two features of a class.
 
     `prompted` "positive" is PositiveCoOp: t₊ = e + u and t₋ = v, where e is the text feature of the
@@ -31,24 +30,13 @@ class Method:
     context_length: int = 16
     class_specific: bool = False
     free_scale: float = 1.0
-    loss_weight: float = 0.0
-    gamma_positive: float = 1.0
-    gamma_negative: float = 2.0
-    margin: float = 0.05
-    epochs: int = 50
-    batch_size: int = 32
     learning_rate: float = 0.5
     prompt_rate: float = 0.01
     warm_up: float = 0.005
-    momentum: float = 0.9
     weight_decay: float = 0.0
-    views: int = 1
-    augment: str = ""
-    preset: str = ""
 
-    needs: ClassVar[str] = "regions"
-    open_vocabulary: ClassVar[bool] = False
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    needs = "regions"
+    PRESETS: ClassVar[Presets] = {
         "voc2007": {"class_specific": True, "epochs": 52},
         "coco2014": {"batch_size": 100},
         "pocket": {"context_length": 4, "class_specific": True, "epochs": 8, "batch_size": 64},
@@ -58,7 +46,7 @@ class Method:
         if self.prompted not in ("positive", "negative"):
             raise ValueError(f'prompted={self.prompted!r} should be "positive" or "negative"')
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns context, u and v."""
         self.classes, self.encoder = train.classes, clip.prompts(train.classes)
         copies = (len(train.classes),) if self.class_specific else ()
@@ -68,24 +56,18 @@ class Method:
         weight = weight_of_sum(train.y, self.loss_weight)
 
         def objective(x: Tensor, y: Tensor) -> Tensor:
-            return weight * asymmetric_loss(
-                self._logits(x, *self._texts()),
-                y,
-                gamma_positive=self.gamma_positive,
-                gamma_negative=self.gamma_negative,
-                clip=self.margin,
-            )
+            return weight * self.asymmetric_loss(self._logits(x, *self._texts()), y)
 
         rate = self.learning_rate
         groups = [
-            {"params": [self.context], "peak": self.prompt_rate * rate},
-            {"params": [self.free], "peak": rate},
+            Group([self.context], self.prompt_rate * rate),
+            Group([self.free], rate),
         ]
         fit_groups(self, groups, objective, train, run, self._remember, self.warm_up)
 
     def _texts(self) -> tuple[Tensor, Tensor]:
         """Positive and negative features (C, D), not normalised."""
-        prompted, free = self.encoder(self.context) + self.free[0], self.free[1]
+        prompted, free = self.encoder.encode(self.context)[0] + self.free[0], self.free[1]
         return (prompted, free) if self.prompted == "positive" else (free, prompted)
 
     @torch.no_grad()
@@ -93,11 +75,11 @@ class Method:
         self.texts = torch.stack(self._texts())
 
     def _logits(self, x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        positive, negative = aggregate_regions(x, positive, negative)
-        return positive - negative
+        present, absent = aggregate_regions(x, positive, negative)
+        return present - absent
 
     @torch.no_grad()
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """z₊ - z₋ (B, len(classes)) of x (B, R, D)."""
         return self._logits(x, *self.texts)[:, [self.classes.index(name) for name in classes]]
 
@@ -106,7 +88,7 @@ class Method:
         return {"texts": self.texts.clone()}
 
     def load_state_dict(
-        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self.classes, self.texts = classes, state["texts"].to(clip.device)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from benchmark import task
-from benchmark.task import Clip, Part, Presets, Run
+import benchmark
+from benchmark import Clip, Part, Presets, Run
 from methods._templates import check_template, class_features
 
 
@@ -28,7 +28,7 @@ def normalise_columns(scores: Tensor, sample: Tensor | None = None) -> Tensor:
 
 
 @dataclass
-class Method(task.Method):
+class Method(benchmark.Method):
     """The "normalise only" row of Miller et al. (CVPR 2025): nothing is trained, no label is used.
 
     Cosines with the class texts, normalised over the classes of an image, then over images. The
@@ -40,8 +40,8 @@ class Method(task.Method):
     template: str = "a photo of a {}."
     preset: str = ""
 
-    needs: ClassVar[str] = "global"
-    open_vocabulary: ClassVar[bool] = True
+    needs = "global"
+    open_vocabulary = True
     PRESETS: ClassVar[Presets] = {"pocket": {"template": "ensemble"}}
 
     def __post_init__(self) -> None:
@@ -49,8 +49,7 @@ class Method(task.Method):
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Keeps the training images' features."""
-        assert train.x is not None
-        self.sample = train.x
+        self.sample = train.features
         self.statistics: dict[tuple[str, ...], Tensor] = {}
 
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import task
+import benchmark
+from benchmark import ABSENT, PRESENT, Clip, Part, Presets, Run
 from benchmark.metrics import average_precision
-from benchmark.task import ABSENT, PRESENT, Clip, Part, Presets, Run
 from methods._templates import check_template, class_features
 
 ALPHAS = (0.01, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
@@ -61,7 +61,7 @@ def train_keys(
 
 
 @dataclass
-class Method(task.Method):
+class Method(benchmark.Method):
     """Zhang et al. (ECCV 2022) in the multi-label form of Tip-Adapter-SA's code: s · f Tᵀ + α ·
     `look_up`, where the values are the label rows of the training images, 1 for known present and 0
     for everything else.
@@ -83,7 +83,7 @@ class Method(task.Method):
     weight_decay: float = 0.001
     preset: str = ""
 
-    needs: ClassVar[str] = "global"
+    needs = "global"
     PRESETS: ClassVar[Presets] = {"voc2012": {}, "coco2014": {}, "pocket": {}}
 
     def __post_init__(self) -> None:
@@ -93,11 +93,10 @@ class Method(task.Method):
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Fills the cache, trains its keys when asked, chooses α and β."""
-        assert train.x is not None and val.x is not None
-        self.classes = train.classes
-        present = torch.from_numpy(train.y == PRESENT).to(train.x)
+        self.classes, x = train.classes, train.features
+        present = torch.from_numpy(train.y == PRESENT).to(x)
         labelled = present.any(1)
-        self.keys, self.values = train.x[labelled], present[labelled]
+        self.keys, self.values = x[labelled], present[labelled]
         if self.finetune:
             texts = class_features(clip, train.classes, self.template)
             plain = clip.scale * self.keys @ texts.T
@@ -112,13 +111,12 @@ class Method(task.Method):
 
     def _choose(self, clip: Clip, val: Part, run: Run) -> tuple[float, float]:
         """α and β with the best masked mAP; of equally good ones the first."""
-        assert val.x is not None
         if self.alpha or not (val.y == ABSENT).any():
             return self.alpha or 1.0, self.beta or 1.0
         scores = {}
         for pair in itertools.product(ALPHAS, BETAS):
             self.weights = torch.tensor(pair)
-            found = self.predict(clip, val.x, val.classes).cpu().numpy()
+            found = self.predict(clip, val.features, val.classes).cpu().numpy()
             scores[pair] = float(np.nanmean(average_precision(val.y, found)))
         run.trials = len(scores)
         best = max(scores, key=scores.__getitem__)
@@ -129,8 +127,9 @@ class Method(task.Method):
         """Logits (B, len(classes)) of x (B, D)."""
         alpha, beta = self.weights.tolist()
         values = self.values[:, [self.classes.index(name) for name in classes]]
-        zero_shot = clip.scale * x @ class_features(clip, classes, self.template).T
-        return zero_shot + alpha * look_up(x, self.keys, values, beta)
+        zero_shot: Tensor = clip.scale * x @ class_features(clip, classes, self.template).T
+        cached: Tensor = alpha * look_up(x, self.keys, values, beta)
+        return zero_shot + cached
 
     def state_dict(self) -> dict[str, Tensor]:
         """Keys (n, D), values (n, C), and α and β (2,)."""

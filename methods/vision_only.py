@@ -1,15 +1,14 @@
 """Vision-only: the baseline of PositiveCoOp, one linear layer on the regions, no text at all."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.task import Part, Run
-from methods._losses import asymmetric_loss
-from methods._prompts import fit_groups, weight_of_sum
+from benchmark import Clip, Part, Presets, Run
+from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
 
 
 def aggregate_linear(
@@ -32,7 +31,7 @@ def aggregate_linear(
 
 
 @dataclass
-class Method:
+class Method(SgdMethod):
     """The baseline of Rawlekar et al. (WACV 2025): what DualCoOp sees, without prompts.
 
     From the paper: layer, aggregation, loss, SGD without weight decay, a cosine after one epoch at
@@ -44,23 +43,12 @@ class Method:
     """
 
     region_scale: float = 20.0
-    loss_weight: float = 0.0
-    gamma_positive: float = 1.0
-    gamma_negative: float = 2.0
-    margin: float = 0.05
-    epochs: int = 50
-    batch_size: int = 32
     learning_rate: float = 0.005
     warm_up: float = 0.005
-    momentum: float = 0.9
     weight_decay: float = 0.0
-    views: int = 1
-    augment: str = ""
-    preset: str = ""
 
-    needs: ClassVar[str] = "regions"
-    open_vocabulary: ClassVar[bool] = False
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    needs = "regions"
+    PRESETS: ClassVar[Presets] = {
         "voc2007": {"epochs": 52},
         "coco2014": {"batch_size": 100},
         "pocket": {
@@ -71,25 +59,20 @@ class Method:
         },
     }
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns weight (2C, D) and bias (2C,)."""
         self.classes = train.classes
         layer = nn.Linear(clip.width, 2 * len(train.classes), device=run.device)
         nn.init.normal_(layer.weight, std=0.01)
         nn.init.zeros_(layer.bias)
-        self.weight, self.bias = layer.weight, layer.bias
+        self.weight: Tensor = layer.weight
+        self.bias: Tensor = layer.bias
         weight = weight_of_sum(train.y, self.loss_weight)
 
         def objective(x: Tensor, y: Tensor) -> Tensor:
-            return weight * asymmetric_loss(
-                self._logits(x),
-                y,
-                gamma_positive=self.gamma_positive,
-                gamma_negative=self.gamma_negative,
-                clip=self.margin,
-            )
+            return weight * self.asymmetric_loss(self._logits(x), y)
 
-        groups = [{"params": list(layer.parameters()), "peak": self.learning_rate}]
+        groups = [Group(list(layer.parameters()), self.learning_rate)]
         fit_groups(self, groups, objective, train, run, warm_up=self.warm_up)
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -98,7 +81,7 @@ class Method:
         return positive - negative
 
     @torch.no_grad()
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """z₊ - z₋ (B, len(classes)) of x (B, R, D)."""
         return self._logits(x)[:, [self.classes.index(name) for name in classes]]
 
@@ -107,7 +90,7 @@ class Method:
         return {"weight": self.weight.detach().clone(), "bias": self.bias.detach().clone()}
 
     def load_state_dict(
-        self, clip: Any, classes: tuple[str, ...], state: dict[str, Tensor]
+        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse; `classes` are those of the training labels."""
         self.classes = classes

@@ -1,17 +1,17 @@
 """Zero-shot CLIP: one text per class, nothing is learned."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from benchmark.task import Part, Run
+import benchmark
+from benchmark import Clip, Part, Run
 from methods._templates import check_template, class_features
 
 
 @dataclass
-class Method:
+class Method(benchmark.Method):
     """Logits s·cos(f, t) of the global image feature (methods.md §1.4); names, resizing and
     statistics are not ours.
 
@@ -24,18 +24,18 @@ class Method:
     template: str = "a photo of a {}."
     score: str = "cos"
 
-    needs: ClassVar[str] = "global"
-    open_vocabulary: ClassVar[bool] = True
+    needs = "global"
+    open_vocabulary = True
 
     def __post_init__(self) -> None:
         check_template(self.template)
         if self.score not in ("cos", "softmax"):
             raise ValueError(f'score={self.score!r} should be "cos" or "softmax"')
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Nothing to learn."""
 
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, D) -> (B, len(classes))."""
         logits = clip.scale * x @ class_features(clip, classes, self.template).T
         return torch.log_softmax(logits, dim=1) if self.score == "softmax" else logits

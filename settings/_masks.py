@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.task import ABSENT, PRESENT, UNKNOWN, Dataset, Labels, seed_for
+from benchmark import ABSENT, PRESENT, UNKNOWN, Dataset, Labels, seed_for
 
 
 def nested_mask(n: int, classes: int, known: float, dataset: str, seed: int) -> np.ndarray:
@@ -56,10 +56,10 @@ def known_mask(kind: str, y: np.ndarray, known: float, dataset: str, seed: int) 
     """(n, C) bool of the kind "nested", "community" or "skewed" for labels y (n, C); every label is
     known when `known` is 1."""
     if kind == "community":
-        return community_mask(*y.shape, known)
+        return community_mask(len(y), y.shape[1], known)
     if kind == "skewed":
         return skewed_mask(y, known, dataset, seed)
-    return nested_mask(*y.shape, known, dataset, seed)
+    return nested_mask(len(y), y.shape[1], known, dataset, seed)
 
 
 def hide(y: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -79,7 +79,8 @@ def held_out(n: int, fraction: float, dataset: str, seed: int) -> np.ndarray:
 
 def annotated(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     """(n,) bool, True for the images `rows` (n,) that show at least one class."""
-    return (dataset.y[rows] == PRESENT).any(axis=1)
+    shown: np.ndarray = (dataset.y[rows] == PRESENT).any(axis=1)
+    return shown
 
 
 def cole_order(dataset: Dataset, rows: np.ndarray) -> np.ndarray:

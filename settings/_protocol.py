@@ -1,9 +1,10 @@
 """What the settings share about their fields: checks, fields that do not apply to a data set, names
 of presets."""
 
-from typing import Any
+from collections.abc import Mapping
 
-from benchmark.task import Dataset
+from benchmark import Dataset, Setting
+from benchmark.spec import Value
 
 # A field that makes no difference on a data set is "" there, so that one protocol has one run id.
 APPLIES = {
@@ -31,45 +32,43 @@ CHOICES = {
 }
 
 
-def resolve(setting: Any) -> None:
+def resolve(setting: Setting) -> None:
     """Checks the fields of a setting, blanks those that do not apply, and names the preset they
     amount to.
 
     Raises `ValueError` that lists the choices."""
+    fields = vars(setting)  # what is written here is written to the setting
     for name, choices in CHOICES.items():
-        value = getattr(setting, name, None)
+        value = fields.get(name)
         if value is None:
             continue
         if value not in (*choices, ""):
             raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
         if name in APPLIES and setting.dataset not in APPLIES[name]:
-            setattr(setting, name, "")
+            fields[name] = ""
         elif value == "":  # left over from another data set
-            setattr(setting, name, type(setting).__dataclass_fields__[name].default)
-    if hasattr(setting, "known"):
-        setting.known = float(setting.known)
-        if not 0 < setting.known <= 1:
-            raise ValueError(
-                f"known={setting.known} is not a fraction of the labels in (0, 1], e.g. known=0.1"
-            )
-    if hasattr(setting, "val_fraction"):
-        setting.val_fraction = float(setting.val_fraction)
-        if not 0 <= setting.val_fraction < 1:
-            raise ValueError(
-                f"val_fraction={setting.val_fraction} is not a fraction of the training images in "
-                f"[0, 1)"
-            )
-    setting.preset = next(
-        (name for name, values in setting.PRESETS.items() if _equals(setting, values)), ""
-    )
+            fields[name] = getattr(type(setting), name)
+    for name in {"known", "val_fraction"} & fields.keys():
+        fields[name] = float(fields[name])
+    if not 0 < fields.get("known", 1) <= 1:
+        raise ValueError(
+            f"known={fields['known']} is not a fraction of the labels in (0, 1], e.g. known=0.1"
+        )
+    if not 0 <= fields.get("val_fraction", 0) < 1:
+        raise ValueError(
+            f"val_fraction={fields['val_fraction']} is not a fraction of the training images in "
+            "[0, 1)"
+        )
+    matching = (name for name, values in setting.PRESETS.items() if _equals(setting, values))
+    fields["preset"] = next(matching, "")
 
 
-def _equals(setting: Any, values: dict[str, Any]) -> bool:
+def _equals(setting: Setting, values: Mapping[str, Value]) -> bool:
     return all(
         getattr(setting, name) in (value, "") or value == "" for name, value in values.items()
     )
 
 
-def class_names(setting: Any, dataset: Dataset) -> tuple[str, ...]:
-    """(C,) names for the prompts: as the label files spell them, or prompt-ready."""
-    return dataset.raw_classes if setting.class_names == "raw" else dataset.classes
+def class_names(kind: str, dataset: Dataset) -> tuple[str, ...]:
+    """(C,) names for the prompts: "raw" as the label files spell them, else prompt-ready."""
+    return dataset.raw_classes if kind == "raw" else dataset.classes

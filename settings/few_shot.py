@@ -2,18 +2,18 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from benchmark import data
-from benchmark.task import PRESENT, UNKNOWN, Labels, Method, Task, View, seed_for
+import benchmark
+from benchmark import PRESENT, UNKNOWN, Labels, Presets, Task, View, data, seed_for
 from settings._masks import shots
 from settings._protocol import class_names, resolve
 
 
 @dataclass
-class Setting:
+class Setting(benchmark.Setting):
     """Scores on fully labelled test images after learning from `shots` images of each class.
 
     Images are drawn class by class, the rarest first, no image twice, every class in turn, so fewer
@@ -23,8 +23,8 @@ class Setting:
     prefer simple images by a rule that was not published. `val_shots` further images of each class,
     labelled alike and the same for every K, are held out; the papers choose on test instead."""
 
-    encoder: ClassVar[str] = "RN101/openai@448"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    encoder = "RN101/openai@448"
+    PRESETS: ClassVar[Presets] = {
         "clean": {"labels": "all", "val_shots": 4, "class_names": "prompt"},
         "paper": {"labels": "single", "val_shots": 0, "class_names": "raw"},
     }
@@ -60,17 +60,13 @@ class Setting:
         notes = {**dataset.notes, "labelled images": int(chosen.sum()), "held out": int(val.sum())}
         return Task(
             dataset=dataclasses.replace(dataset, notes=notes),
-            classes=class_names(self, dataset),
+            classes=class_names(self.class_names, dataset),
             train=Labels(train[chosen], y[chosen]),
             val=Labels(train[val], y[val]),
             test=Labels(test, dataset.y[test]),
             seen=everything,
             views={"all": View(np.ones(len(test), bool), everything)},
         )
-
-    def skip(self, method: Method) -> str:
-        """Every method can be run here."""
-        return ""
 
 
 # What a difference between two runs in one of these fields means; {a} and {b} are the two values.

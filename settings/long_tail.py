@@ -3,12 +3,12 @@ LM-CLIP's tables)."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from benchmark import data
-from benchmark.task import PRESENT, Criterion, Labels, Method, Task, View, seed_for
+import benchmark
+from benchmark import PRESENT, Criterion, Labels, Presets, Task, View, data, seed_for
 from settings._masks import hide, known_mask, split
 from settings._protocol import class_names, resolve
 
@@ -16,7 +16,7 @@ HEAD, MEDIUM = 100, 20  # training positives: head ≥ 100, medium 20 … 99, ta
 
 
 @dataclass
-class Setting:
+class Setting(benchmark.Setting):
     """Views: all, the classes of head, medium and tail, and the test images with a single or with
     several labels.
 
@@ -26,8 +26,8 @@ class Setting:
     set is stored as "", and `preset` is the name of the preset that the fields amount to: one
     protocol, one run id. The papers choose the epoch on test: `--selection oracle`."""
 
-    encoder: ClassVar[str] = "ViT-B-16/openai@224"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    encoder = "ViT-B-16/openai@224"
+    PRESETS: ClassVar[Presets] = {
         "clean": {"val_fraction": 0.1, "class_names": "prompt"},
         "paper": {"val_fraction": 0.0, "class_names": "raw"},
     }
@@ -62,7 +62,7 @@ class Setting:
         notes = {**dataset.notes, "images held out for validation": int(val.sum())}
         return Task(
             dataset=dataclasses.replace(dataset, notes=notes),
-            classes=class_names(self, dataset),
+            classes=class_names(self.class_names, dataset),
             train=train_labels,
             val=val_labels,
             test=Labels(test, test_y),
@@ -72,18 +72,14 @@ class Setting:
             official=_official(views),
         )
 
-    def skip(self, method: Method) -> str:
-        """Every method can be run here."""
-        return ""
-
 
 def _official(views: dict[str, View]) -> tuple[Criterion, ...]:
     """LM-CLIP's train.py: the softmax over all classes; its tail column is from an epoch of its
     own (best_valid_mAP.pt, best_valid_mAP_tail.pt)."""
-    found = (Criterion("best_valid_mAP", "mAP_softmax_all", "all"),)
+    found = [Criterion("best_valid_mAP", "mAP_softmax_all", "all")]
     if "tail" in views:
-        found += (Criterion("best_valid_mAP_tail", "mAP_softmax_all", "tail", ("tail",)),)
-    return found
+        found.append(Criterion("best_valid_mAP_tail", "mAP_softmax_all", "tail", ("tail",)))
+    return tuple(found)
 
 
 def frequency_groups(positives: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,18 +3,18 @@ Table 1 and 2)."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from benchmark import data
-from benchmark.task import Labels, Method, Task, View
+import benchmark
+from benchmark import Labels, Presets, Task, View, data
 from settings._masks import annotated, held_out, hide, known_mask, split
 from settings._protocol import class_names, resolve
 
 
 @dataclass
-class Setting:
+class Setting(benchmark.Setting):
     """Scores on fully labelled test images after learning from a fraction `known` of the training
     labels; any data set.
 
@@ -22,8 +22,8 @@ class Setting:
     name of the preset that the fields amount to: one protocol, one run id. The papers choose the
     epoch on test: `--selection oracle`."""
 
-    encoder: ClassVar[str] = "RN101/openai@448"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    encoder = "RN101/openai@448"
+    PRESETS: ClassVar[Presets] = {
         "clean": {
             "mask": "nested",
             "difficult": "absent",
@@ -79,17 +79,13 @@ class Setting:
         everything = View(np.ones(len(test), bool), np.ones(len(dataset.classes), bool))
         return Task(
             dataset=dataset,
-            classes=class_names(self, dataset),
+            classes=class_names(self.class_names, dataset),
             train=train_labels,
             val=val_labels,
             test=Labels(test, dataset.y[test]),
             seen=np.ones(len(dataset.classes), bool),
             views={"all": everything},
         )
-
-    def skip(self, method: Method) -> str:
-        """Every method can be run here."""
-        return ""
 
 
 # What a difference between two runs in one of these fields means; {a} and {b} are the two values.

@@ -3,12 +3,12 @@ et al. 2021, and the line of SPLC, which is another protocol)."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from benchmark import data
-from benchmark.task import ABSENT, UNKNOWN, Labels, Method, Task, View, seed_for
+import benchmark
+from benchmark import ABSENT, UNKNOWN, Dataset, Labels, Presets, Task, View, data, seed_for
 from settings._masks import annotated, cole_labels, cole_order, cole_split, held_out, one_positive
 from settings._protocol import class_names, resolve
 
@@ -21,7 +21,7 @@ APART = (
 
 
 @dataclass
-class Setting:
+class Setting(benchmark.Setting):
     """Scores on fully labelled test images after learning from one known label an image; images
     without any present class take no part.
 
@@ -37,8 +37,8 @@ class Setting:
     "clean" gives the validation part all its labels, as the papers do: that is no single-positive
     budget. "observed" leaves one label an image, and nothing can be chosen by mAP on those."""
 
-    encoder: ClassVar[str] = "RN101/openai@448"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    encoder = "RN101/openai@448"
+    PRESETS: ClassVar[Presets] = {
         "clean": {
             "draw": "seeded",
             "unlisted": "unknown",
@@ -94,7 +94,7 @@ class Setting:
         notes = {**dataset.notes, "protocol": APART.format(self.protocol)}
         return Task(
             dataset=dataclasses.replace(dataset, notes=notes),
-            classes=class_names(self, dataset),
+            classes=class_names(self.class_names, dataset),
             train=Labels(train[~val], observed[~val]),
             val=Labels(train[val], val_y),
             test=Labels(test, dataset.y[test]),
@@ -102,7 +102,7 @@ class Setting:
             views={"all": View(np.ones(len(test), bool), everything)},
         )
 
-    def _rows(self, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _rows(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Training and test rows; the former in the order in which the protocol draws."""
         train, test = dataset.splits["train"], dataset.splits["test"]
         return (cole_order(dataset, train) if self.protocol == "cole" else train), test
@@ -118,10 +118,6 @@ class Setting:
                 val = held_out(len(full), self.val_fraction, self.dataset, seed)
             return cole_labels(full, number), val
         return one_positive(full, own), held_out(len(full), self.val_fraction, self.dataset, seed)
-
-    def skip(self, method: Method) -> str:
-        """Every method can be run here."""
-        return ""
 
 
 # What a difference between two runs in one of these fields means; {a} and {b} are the two values.

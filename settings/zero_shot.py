@@ -7,12 +7,12 @@ DualCoOp, Table 3 (COCO 48/17, NUS-WIDE 925/81) and the same shape on the embedd
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from benchmark import data
-from benchmark.task import PRESENT, Criterion, Dataset, Labels, Method, Task, View
+import benchmark
+from benchmark import PRESENT, Criterion, Dataset, Labels, Method, Presets, Task, View, data
 from settings._masks import held_out, hide, split
 from settings._protocol import resolve
 
@@ -24,7 +24,7 @@ OFFICIAL = (
 
 
 @dataclass
-class Setting:
+class Setting(benchmark.Setting):
     """Views: zsl (test images with an unseen class × unseen classes), gzsl (test images with any of
     the classes × all classes), and the two halves of gzsl, seen and unseen, whose harmonic mean
     tables report.
@@ -33,8 +33,8 @@ class Setting:
     name of the preset that the fields amount to: one protocol, one run id. The papers choose the
     epoch on test: `--selection oracle`."""
 
-    encoder: ClassVar[str] = "RN50/openai@224"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    encoder = "RN50/openai@224"
+    PRESETS: ClassVar[Presets] = {
         "clean": {"train_images": "", "test_images": "all", "val_fraction": 0.1},
         "paper": {"train_images": "", "test_images": "sample", "val_fraction": 0.0},
     }
@@ -140,7 +140,8 @@ def seen_and_unseen(name: str, dataset: Dataset) -> tuple[tuple[str, ...], tuple
     UNSEEN when all other classes are seen."""
     module = data.module(name)
     if hasattr(module, "zero_shot_split"):
-        return module.zero_shot_split(dataset)
+        found: tuple[tuple[str, ...], tuple[str, ...]] = module.zero_shot_split(dataset)
+        return found
     return tuple(raw for raw in dataset.raw_classes if raw not in module.UNSEEN), module.UNSEEN
 
 

@@ -8,41 +8,39 @@ from pathlib import Path
 from benchmark import registry
 from benchmark.commands.parser import command
 from benchmark.commands.suite import Suite
-from benchmark.registry import ROOT
+from benchmark.files import ROOT
 
 METHOD = '''"""NAME: say in one sentence what is new, and cite the paper."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from benchmark.task import ABSENT, PRESENT, Part, Run
+import benchmark
+from benchmark import ABSENT, PRESENT, Clip, Part, Run
 
 
 @dataclass
-class Method:
+class Method(benchmark.Method):
     """Similarity to the mean of the known positives minus the mean of the known negatives."""
 
     # x is (B, D), unit norm; or "regions" (B, R, D), "pixels" (B, 3, H, W)
-    needs: ClassVar[str] = "global"
-    # True when classes without a training label can be scored
-    open_vocabulary: ClassVar[bool] = False
+    needs = "global"
 
     # A field is a hyper-parameter: method(text_weight=[0., 1.]) compares two values.
     text_weight: float = 1.0
 
-    def fit(self, clip: Any, train: Part, val: Part, run: Run) -> None:
+    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Labels are 1 present, 0 absent, -1 unknown: mask the unknown ones."""
-        y = torch.from_numpy(train.y).to(run.device)  # (n, C)
+        x, y = train.features, torch.from_numpy(train.y).to(run.device)  # (n, D), (n, C)
         positive, negative = (y == PRESENT).float(), (y == ABSENT).float()
-        mean_positive = positive.T @ train.x / positive.sum(0).clamp(min=1)[:, None]  # (C, D)
-        mean_negative = negative.T @ train.x / negative.sum(0).clamp(min=1)[:, None]
+        mean_positive = positive.T @ x / positive.sum(0).clamp(min=1)[:, None]  # (C, D)
+        mean_negative = negative.T @ x / negative.sum(0).clamp(min=1)[:, None]
         self.direction = mean_positive - mean_negative
         run.log(epoch=0, **{"train/norm": float(self.direction.norm())})
 
-    def predict(self, clip: Any, x: Tensor, classes: tuple[str, ...]) -> Tensor:
+    def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, C) logits, larger = present. Rank by logits; never by a saturated sigmoid."""
         text = clip.text([f"a photo of a {name}." for name in classes])  # (C, D)
         return clip.scale * x @ (self.direction + self.text_weight * text).T
@@ -51,20 +49,18 @@ class Method:
 SETTING = '''"""NAME: say in one sentence what is asked."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmark import data
-from benchmark.task import PRESENT, UNKNOWN, Labels, Method, Task, View, seed_for
+import benchmark
+from benchmark import PRESENT, UNKNOWN, Labels, Task, View, data, seed_for
 
 
 @dataclass
-class Setting:
+class Setting(benchmark.Setting):
     """Single positive labels: of every training image one present class is known, no more."""
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
-    encoder: ClassVar[str] = "RN101/openai@448"  # taken for data sets that are not embedded
+    encoder = "RN101/openai@448"  # taken for data sets that are not embedded
 
     dataset: str = "pictograms"
     val_fraction: float = 0.1  # training images held out; their labels are masked as well
@@ -88,10 +84,6 @@ class Setting:
             seen=everything,
             views={"all": View(np.ones(len(test), bool), everything)},
         )
-
-    def skip(self, method: Method) -> str:
-        """Why a method cannot be run here, or an empty string."""
-        return ""
 '''
 
 DATASET = '''"""NAME: say in one line what the images show, how many, and where they are from."""

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from benchmark.metrics import average_precision
-from methods._prompts import Prompts, learning_rate, weight_of_sum
+from methods._prompts import Prompts
+from methods._sgd import learning_rate, weight_of_sum
 from methods.coop import Method
 from tests.fixtures.tiny_prompts import CLASSES, UNSEEN, fit, make_clip, make_part
 

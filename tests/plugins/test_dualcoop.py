@@ -54,7 +54,7 @@ def test_aggregation_equals_the_official_one(golden):
 
 def test_aggregation_and_loss_equal_the_official_ones(golden):
     negative, positive = aggregate(golden)
-    options = {"gamma_positive": 1, "gamma_negative": 2, "clip": 0.05, "eps": 1e-6}
+    options = {"gamma_positive": 1, "gamma_negative": 2, "margin": 0.05, "eps": 1e-6}
     loss = golden["asl_loss_w"] * asymmetric_loss(positive - negative, golden["y"], **options)
     close(loss, golden["asl_loss"], 1e-5)
     loss.backward()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from methods._losses import asymmetric_loss, balanced_asymmetric_loss, contrastive_loss
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-DUALCOOP = {"gamma_positive": 1.0, "gamma_negative": 2.0, "clip": 0.05, "eps": 1e-6}
+DUALCOOP = {"gamma_positive": 1.0, "gamma_negative": 2.0, "margin": 0.05, "eps": 1e-6}
 
 
 def golden(name: str) -> dict[str, np.ndarray]:
@@ -35,7 +35,7 @@ def keywords(row):
     return {
         "gamma_negative": row[0],
         "gamma_positive": row[1],
-        "clip": row[2],
+        "margin": row[2],
         "eps": row[3],
         "detach_focus": bool(row[4]),
     }
@@ -112,7 +112,7 @@ def test_balanced_asymmetric_loss_by_hand():
     x = torch.tensor([[20.0, 15, 10], [12, 18, 24]])
     y = torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.int8)
     weight = torch.tensor([0.1, 0.4, 1.0])
-    options = {"gamma_positive": 0, "clip": 0.05, "eps": 1e-8}
+    options = {"gamma_positive": 0, "margin": 0.05, "eps": 1e-8}
     value = balanced_asymmetric_loss(
         x, y, gamma_negative=9.8, class_weight=weight, label_smoothing=0.1, **options
     )
@@ -169,13 +169,18 @@ def test_unknown_cells_have_no_say(loss):
 @given(
     x=st.lists(st.floats(-40, 40, width=32), min_size=4, max_size=4),
     gammas=st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0])] * 2),
-    clip=st.sampled_from([0.0, 0.05]),
+    margin=st.sampled_from([0.0, 0.05]),
     detach=st.booleans(),
 )
-def test_asymmetric_loss_is_finite_and_never_negative(x, gammas, clip, detach):
+def test_asymmetric_loss_is_finite_and_never_negative(x, gammas, margin, detach):
     x = torch.tensor([x, x]).requires_grad_()
     y = torch.tensor([[1, 0, 1, 0], [0, 1, -1, 1]])
-    options = {"gamma_positive": gammas[0], "gamma_negative": gammas[1], "clip": clip, "eps": 1e-6}
+    options = {
+        "gamma_positive": gammas[0],
+        "gamma_negative": gammas[1],
+        "margin": margin,
+        "eps": 1e-6,
+    }
     loss = asymmetric_loss(x, y, **options, detach_focus=detach, reduction="none")
     loss.sum().backward()
     assert torch.isfinite(loss).all() and (loss >= 0).all()

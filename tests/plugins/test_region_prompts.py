@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from methods._losses import asymmetric_loss
-from methods._prompts import learning_rate
 from methods._regions import aggregate_regions
+from methods._sgd import learning_rate
 from methods.dualcoop_plus import VARIANTS, aggregate_evidence
 from methods.dualcoop_plus import Method as DualCoOpPlus
 from methods.positive_coop import Method as PositiveCoOp
@@ -26,7 +26,7 @@ def asl(data):
     return weight, {
         "gamma_negative": gamma_negative,
         "gamma_positive": gamma_positive,
-        "clip": margin,
+        "margin": margin,
         "eps": eps,
     }
 
