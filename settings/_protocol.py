@@ -4,7 +4,6 @@ of presets."""
 from collections.abc import Mapping
 
 from benchmark import Dataset, Setting
-from benchmark.spec import Value
 
 # A field that makes no difference on a data set is "" there, so that one protocol has one run id.
 APPLIES = {
@@ -63,7 +62,7 @@ def resolve(setting: Setting) -> None:
     fields["preset"] = next(matching, "")
 
 
-def _equals(setting: Setting, values: Mapping[str, Value]) -> bool:
+def _equals(setting: Setting, values: Mapping[str, object]) -> bool:
     return all(
         getattr(setting, name) in (value, "") or value == "" for name, value in values.items()
     )
