@@ -28,7 +28,7 @@ from benchmark.run.execute import seed_everything
 from benchmark.run.parts import make_world, predict
 from benchmark.run.reach import ways_to
 from benchmark.run.selection import Selection
-from benchmark.spec import Choice, nearest
+from benchmark.spec import Choice
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, seed_for
 
 TRAIN, VAL, TEST = 240, 60, 200  # images
@@ -232,13 +232,7 @@ def _known(text: str) -> tuple[str, str]:
     """Kind and name of a plugin given by name, with options or not, or by its file."""
     name, _ = registry.parse(text)
     if not registry.is_path(name):
-        everything = {kind: registry.names(kind) for kind in registry.FOLDERS}
-        kind = next((kind for kind, names in everything.items() if name in names), "")
-        if not kind:
-            known = [each for names in everything.values() for each in names]
-            raise ValueError(
-                f"There is no method, setting or data set {name!r}. {nearest(name, known)}"
-            )
+        kind = next(kind for kind in registry.FOLDERS if name in registry.names(kind))
     else:
         kind = _kind_of_file(Path(name))
     if kind == "datasets":

@@ -15,16 +15,22 @@ def check(arguments: argparse.Namespace) -> None:
     for kind in ("methods", "settings"):
         for text in getattr(arguments, kind, None) or ():
             name, parameters = registry.parse(text)
-            if name.endswith(".py") or "/" in name:
+            if registry.is_path(name):
                 name = registry.register_file(kind, name)
             catalogue.check_parameters(kind, name, parameters)
-    for name in getattr(arguments, "datasets", ()):
-        if name not in data.names():
+    for text in getattr(arguments, "datasets", ()):
+        name, _ = registry.parse(text)
+        if not registry.is_path(name) and name not in data.names():
             raise ValueError(f"There is no data set {name!r}. {nearest(name, data.names())}")
     if getattr(arguments, "seeds", None):
         parse_seeds(arguments.seeds)
-    if arguments.verb == "check" and not arguments.name.endswith(".py"):
-        registry.locate("methods", arguments.name)
+    if arguments.verb == "check":
+        name, _ = registry.parse(arguments.name)
+        known = [each for kind in registry.FOLDERS for each in registry.names(kind)]
+        if not registry.is_path(name) and name not in known:
+            raise ValueError(
+                f"There is no method, setting or data set {name!r}. {nearest(name, known)}"
+            )
     for prefix in {"one": ["id"], "diff": ["a", "b"]}.get(arguments.verb, []):
         find(Store(Path(arguments.out)), getattr(arguments, prefix))
 
