@@ -20,6 +20,7 @@ from benchmark.task import (
     Task,
     View,
     seed_for,
+    upload,
 )
 
 __version__ = "0.1.0"
@@ -41,4 +42,5 @@ __all__ = [
     "Task",
     "View",
     "seed_for",
+    "upload",
 ]

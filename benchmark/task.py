@@ -244,6 +244,17 @@ class Method:
         return None
 
 
+def upload(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """The values on the device. A GPU fetches them from pinned memory when it gets there: the host
+    does not wait for what it has still to do."""
+    import torch
+
+    tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+    if device.type == "cpu" or tensor.device == device:
+        return tensor
+    return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
+
+
 Stream = Callable[[Iterable[np.ndarray], str, np.random.Generator], Iterator["Tensor"]]
 
 
@@ -283,14 +294,12 @@ class Part:
         as they are read, frozen features are drawn from the bank's `views` cached copies (copy 0 is
         the plain image).
         """
-        import torch
-
         order = np.arange(len(self.y)) if rows is None else np.asarray(rows)
         if shuffle:
             order = self.rng.permutation(order)
         chunks = [order[start : start + size] for start in range(0, len(order), size)]
         for chunk, x in zip(chunks, self.stream(chunks, augment, self.rng), strict=True):
-            yield x, torch.from_numpy(self.y[chunk]).to(self.device)
+            yield x, upload(self.y[chunk], self.device)
 
 
 class Scalars(Protocol):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import benchmark
-from benchmark import Part, Run
+from benchmark import Part, Run, upload
 from methods._training_losses import Loss
 
 
@@ -41,13 +41,13 @@ def fit(method: Probe, loss: Loss, train: Part, run: Run) -> None:
     for epoch in range(method.epochs):
         with torch.no_grad():
             loss.start_epoch(epoch, lambda: torch.sigmoid(layer(x)))
-        total = 0.0
-        for rows in torch.from_numpy(train.rng.permutation(len(x))).split(method.batch_size):
+        total = torch.zeros((), device=x.device)
+        for rows in upload(train.rng.permutation(len(x)), x.device).split(method.batch_size):
             value = loss(layer(x[rows]), rows)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-            total += value.item() * len(rows) / len(x)
+            total += value.detach() * len(rows) / len(x)
         method.weight = layer.weight.detach() / method.spread  # float64, as the mean is
         method.bias = layer.bias.detach() - F.linear(method.mean, method.weight)
-        run.end_of_epoch(epoch, method, **{"train/loss": total})
+        run.end_of_epoch(epoch, method, **{"train/loss": total.item()})

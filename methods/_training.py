@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark import upload
 from benchmark.clip.open_clip_types import Model
 
 
@@ -24,9 +25,7 @@ def encode_texts(
     device = model.token_embedding.weight.device if hasattr(model, "token_embedding") else None
     if device is None or model.attn_mask is None or model.text_pool_type != "argmax":
         return model.encode_text(tokens.to(next(model.parameters()).device))
-    nodes, depths, visible, ends = (
-        torch.from_numpy(array).to(device) for array in prefix_tree(tokens.numpy())
-    )
+    nodes, depths, visible, ends = (upload(array, device) for array in prefix_tree(tokens.numpy()))
     mask = torch.zeros(visible.shape, device=device).masked_fill_(~visible, float("-inf"))
     x = model.token_embedding(nodes) + model.positional_embedding[depths]  # (nodes, W)
     x = model.transformer(x[None], attn_mask=mask)[0]

@@ -2,6 +2,7 @@
 §4)."""
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import benchmark
-from benchmark import PRESENT, Clip, Part, Presets, Run
+from benchmark import PRESENT, Clip, Part, Presets, Run, upload
 from benchmark.clip.open_clip_types import Model
 from benchmark.metrics import epoch_scalars
 from methods._losses import balanced_asymmetric_loss, contrastive_loss
@@ -115,8 +116,8 @@ class Method(benchmark.Method):
             raise ValueError(f'batch_norm={self.batch_norm!r} should be "train" or "eval"')
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
-        """Trains a copy of the model. Raises `FloatingPointError` as soon as the loss is not a
-        number."""
+        """Trains a copy of the model. Raises `FloatingPointError` when the loss is not a number,
+        at the latest at the end of the epoch."""
         if self.captions == "given" and train.captions is None:
             raise ValueError('this data set has no captions; use captions="labels"')
         self._copy(clip)
@@ -140,25 +141,28 @@ class Method(benchmark.Method):
             self.model.train(self.batch_norm == "train")
             losses, scores, targets = [], [], []
             for loss, logits, y in self._steps(train, run):
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(
-                        f"the loss is {loss.item()} in epoch {epoch}; lower the learning rate"
-                    )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                losses.append(loss.item())
-                scores.append(logits.detach().cpu().numpy())
-                targets.append(y.cpu().numpy())
+                # they stay on the device: fetching them would make every step wait for it
+                losses.append(loss.detach())
+                scores.append(logits.detach())
+                targets.append(y)
             schedule.step()
+            mean = torch.stack(losses).mean().item()
+            if not math.isfinite(mean):
+                raise FloatingPointError(
+                    f"the loss is {mean} in epoch {epoch}; lower the learning rate"
+                )
             # The official training scalars: over the stream as drawn, while the model changes.
             scalars = epoch_scalars(
-                np.concatenate(targets), np.concatenate(scores), groups, "train"
+                np.concatenate(targets), torch.cat(scores).cpu().numpy(), groups, "train"
             )
-            run.end_of_epoch(epoch, self, **{"train/loss": float(np.mean(losses))}, **scalars)
+            run.end_of_epoch(epoch, self, **{"train/loss": mean}, **scalars)
 
-    def _steps(self, train: Part, run: Run) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """One epoch: total loss (), logits (B, C) and targets (B, C) of each batch."""
+    def _steps(self, train: Part, run: Run) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
+        """One epoch: total loss () and logits (B, C) of each batch on the device, its labels (B, C)
+        on the host."""
         count = len(train)
         draws = max(1, round(self.draws * count))
         if self.weighted_sampling:
@@ -195,8 +199,10 @@ class Method(benchmark.Method):
                 label_smoothing=self.label_smoothing,
             )
             if described:
-                loss = loss + contrastive_loss(images[described], captions_of, scale)
-            yield loss, logits, y
+                if len(described) < len(images):
+                    images = images[upload(np.array(described), images.device)]
+                loss = loss + contrastive_loss(images, captions_of, scale)
+            yield loss, logits, train.y[drawn]
 
     def _captions(self, train: Part, rows: np.ndarray) -> list[str]:
         """A caption for each image, "" where nothing is known about it."""

@@ -62,12 +62,12 @@ def descend(
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        losses.append(value.item())
+        losses.append(value.detach())
         if (epoch + 1) % ALPHA_EVERY == 0:
             with torch.no_grad():
                 assert blend.alpha.grad is not None
                 blend.alpha -= rates[1] * blend.alpha.grad
-    return losses
+    return torch.stack(losses).tolist()
 
 
 @dataclass

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import benchmark
-from benchmark import ABSENT, PRESENT, Clip, Part, Presets, Run
+from benchmark import ABSENT, PRESENT, Clip, Part, Presets, Run, upload
 from benchmark.metrics import average_precision
 from methods._templates import check_template, class_features
 
@@ -48,16 +48,16 @@ def train_keys(
     epochs, size = int(options["epochs"]), int(options["batch_size"])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
-        total = 0.0
-        for rows in torch.from_numpy(rng.permutation(len(keys))).split(size):
+        total = torch.zeros((), device=keys.device)
+        for rows in upload(rng.permutation(len(keys)), keys.device).split(size):
             logits = zero_shot[rows] + look_up(x[rows], learned, values, 1.0)
             loss = F.cross_entropy(logits, targets[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += loss.item() * len(rows) / len(keys)
+            total += loss.detach() * len(rows) / len(keys)
         schedule.step()
-        yield total, learned.detach()
+        yield total.item(), learned.detach()
 
 
 @dataclass

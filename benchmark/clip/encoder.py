@@ -22,6 +22,7 @@ from benchmark.clip.encoder_name import model_config
 from benchmark.clip.image_tower import dense_features, global_features, set_image_size, stride
 from benchmark.clip.preprocessing import STATISTICS, Transform, normalise
 from benchmark.spec import POCKET, Encoder
+from benchmark.task import upload
 
 
 def weights_file(description: Encoder) -> Path:
@@ -188,7 +189,7 @@ class Clip:
     def normalise(self, pixels: Tensor) -> Tensor:
         """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 on the device: the last step of
         `preprocess`."""
-        return normalise(pixels.to(self.device), *self.statistics)
+        return normalise(upload(pixels, self.device), *self.statistics)
 
     @torch.no_grad()
     def image(self, pixels: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """From a picture to the normalised pixels that an image tower takes."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,10 @@ def augment_pixels(pixels: np.ndarray, augment: str, rng: np.random.Generator) -
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float32, standardised per channel."""
     x = pixels.permute(0, 3, 1, 2).float().div_(255)
-    shape = (1, 3, 1, 1)
-    return x.sub_(torch.tensor(mean, device=x.device).view(shape)).div_(
-        torch.tensor(std, device=x.device).view(shape)
-    )
+    return x.sub_(_per_channel(mean, x.device)).div_(_per_channel(std, x.device))
+
+
+@functools.lru_cache(maxsize=16)
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(1, 3, 1, 1), brought to the device once and not for every batch."""
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)

@@ -24,6 +24,7 @@ from benchmark.clip.encoder import Clip
 from benchmark.clip.image_tower import dense_features, frozen_copy, global_features
 from benchmark.clip.preprocessing import augment_pixels
 from benchmark.features.chunked_array import CHUNK, ChunkedArray
+from benchmark.features.prefetch import to_device
 from benchmark.features.reading import (
     MAX_LISTED,
     PLAIN,
@@ -245,13 +246,20 @@ def stream(
         if stored is None:
             yield from _forward(dataset, clip, kind, wanted, augment, copies)
             return
-        for some, copy in zip(wanted, copies, strict=True):
-            values = np.empty((len(some), *banks[0].shape[1:]), banks[0].dtype)
-            for number in np.unique(copy):
-                values[copy == number] = stored[number].take(some[copy == number])
-            yield torch.from_numpy(values).to(clip.device).float()
+        batches = (take(stored, *pair) for pair in zip(wanted, copies, strict=True))
+        yield from (x.float() for x in to_device(batches, clip.device))
 
     return serve
+
+
+def take(stored: list[ChunkedArray], rows: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    """Rows (b,), each from the array of its copy (b,)."""
+    if len(stored) == 1:
+        return stored[0].take(rows)
+    values = np.empty((len(rows), *stored[0].shape[1:]), stored[0].dtype)
+    for number in np.unique(copies):
+        values[copies == number] = stored[number].take(rows[copies == number])
+    return values
 
 
 def _forward(
@@ -302,19 +310,23 @@ def _pixel_stream(
         if stored is None:
             yield from map(clip.normalise, _read_all(dataset, wanted, clip, name, seeds))
             return
-        for some, numbers in zip(wanted, seeds, strict=True):
-            pixels = stored.take(some)
-            if name:
-                pairs = zip(pixels, numbers, strict=True)
-                pixels = np.stack(
-                    [
-                        augment_pixels(image, name, np.random.default_rng(seed))
-                        for image, seed in pairs
-                    ]
-                )
-            yield clip.normalise(torch.from_numpy(pixels))
+        batches = (
+            augmented(stored.take(some), name, numbers)
+            for some, numbers in zip(wanted, seeds, strict=True)
+        )
+        yield from map(clip.normalise, to_device(batches, clip.device))
 
     return serve
+
+
+def augmented(pixels: np.ndarray, name: str, seeds: np.ndarray) -> np.ndarray:
+    """(b, S, S, 3) uint8, each image augmented with its own seed; "" leaves them as they are."""
+    if not name:
+        return pixels
+    pairs = zip(pixels, seeds, strict=True)
+    return np.stack(
+        [augment_pixels(image, name, np.random.default_rng(seed)) for image, seed in pairs]
+    )
 
 
 def print_progress(label: str, every: float = 10) -> Progress:
