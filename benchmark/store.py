@@ -1,28 +1,34 @@
 """Results on disk: one folder a run, one record a folder; the folder tells the state of the run.
 
     out/runs/<id>/      record.json  scores.npy  history.csv  log.txt  claim  examples.npz
-    checkpoints/
+    checkpoints/  repeat.json (of a repeat that did not end well)  attempt/ (of one at work)
     out/tasks/<fingerprint>.npz      test labels, views and names that several runs share
 
 There is no index and no database: deleting a folder deletes a run, copying folders together merges
-two sweeps.
+two sweeps. A result that is done is only ever replaced by another one that is done.
 """
 
 import contextlib
 import io
 import json
 import math
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
-from benchmark.files import lock, write_atomically
+from benchmark import integrity
+from benchmark.files import lock, unlock, write_atomically
 from benchmark.spec import SCHEMA, JsonObject, Spec
 
 if TYPE_CHECKING:
     import pandas as pd  # imported where it is used: a supervisor reads records and must start fast
+
+NEXT_RECORD, NEXT_SCORES = ".record.json.next", ".scores.npy.next"  # whole, about to be named
+SIDE_FILES = ("history.csv", "examples.npz", "checkpoints", "tensorboard")
 
 
 class TaskRecord(TypedDict, total=False):
@@ -137,42 +143,103 @@ class Store:
         """The record of a run, or None (= todo) when it is missing, cut short, malformed or of
         another schema."""
         try:
-            state = json.loads((self.folder(id) / "record.json").read_bytes())
-            if not (isinstance(state, dict) and state.keys() >= Record.__annotations__.keys()):
-                return None
-            if state["schema"] != SCHEMA or state["id"] != id:
-                return None
-            return cast(Record, {**state, "spec": Spec.from_json(state["spec"])})
-        except (FileNotFoundError, ValueError):  # ValueError: broken JSON, broken UTF-8, no spec
+            return self.examined(id)
+        except (FileNotFoundError, integrity.Damaged):
             return None
+
+    def examined(self, id: str) -> Record:
+        """As `read`. Raises `FileNotFoundError`, or `integrity.Damaged` that says what is wrong."""
+        folder = self.folder(id)
+        if (folder / NEXT_RECORD).exists():
+            _commit(folder)
+        return _record(integrity.load(folder / "record.json"), id)
+
+    def last(self, id: str) -> Record | None:
+        """The record of the last attempt, which a failed repeat leaves beside the finished one."""
+        with contextlib.suppress(FileNotFoundError, integrity.Damaged):
+            return _record(integrity.load(self.folder(id) / "repeat.json"), id)
+        return self.read(id)
+
+    def ended_ns(self, id: str) -> int:
+        """When the last attempt ended, by the clock of the file system; 0 when there was none."""
+        moments = [0]
+        for name in ("record.json", "repeat.json"):
+            with contextlib.suppress(FileNotFoundError):
+                moments.append((self.folder(id) / name).stat().st_mtime_ns)
+        return max(moments)
+
+    def altered(self, id: str, scores: bool = True) -> str:
+        """Why a record (and its scores) are not what the run wrote, or ""."""
+        folder = self.folder(id)
+        try:
+            state = integrity.load(folder / "record.json")
+            if not integrity.sealed(state):
+                return "altered: record.json is not what the run wrote"
+            if scores and state["status"] == "done":
+                integrity.check_scores(folder / "scores.npy", state.get("scores_sha256", ""))
+        except (FileNotFoundError, integrity.Damaged) as error:
+            return str(error)
+        return ""
 
     def write(self, record: Record, scores: np.ndarray | None = None) -> None:
         """Keeps a record and its scores (N_test, C); at no moment does a record stand beside scores
         of another run.
 
-        The record is written last, so a run without one is todo whatever else lies in its folder.
-        Raises `OSError` (disk full, no permission) and leaves no half-written file.
+        Both are staged and then take their names together, so that a kill or a full disk at any
+        moment leaves the old result or the new one. What is not done never replaces what is: it
+        becomes `repeat.json` beside it. Raises `OSError` and leaves no half-written file.
         """
-        folder = self.folder(record["id"])
+        id = record["id"]
+        folder = self.folder(id)
         folder.mkdir(parents=True, exist_ok=True)
         # of a process that was killed while it wrote; we hold the claim
-        for leftover in folder.glob(".*.tmp"):
+        for leftover in [*folder.glob(".*.tmp"), folder / NEXT_SCORES]:
             leftover.unlink(missing_ok=True)
-        (folder / "record.json").unlink(missing_ok=True)
-        if scores is None:
-            (folder / "scores.npy").unlink(missing_ok=True)
-        else:
+        data = b""
+        if scores is not None:
             buffer = io.BytesIO()
             np.save(buffer, np.asarray(scores, dtype=np.float32), allow_pickle=False)
-            write_atomically(folder / "scores.npy", buffer.getvalue())
+            data = buffer.getvalue()
+        state = plain({**record, "spec": record["spec"].to_json()})
+        state["scores_sha256"] = integrity.checksum(data) if data else ""
+        state["seal"] = integrity.seal(json.loads(json.dumps(state, allow_nan=False)))
         # No newline at the end: then every shorter file is broken JSON, and a cut at any byte is
         # noticed.
-        write_atomically(
-            folder / "record.json",
-            json.dumps(
-                plain({**record, "spec": record["spec"].to_json()}), allow_nan=False, indent=1
-            ).encode(),
-        )
+        text = json.dumps(state, allow_nan=False, indent=1).encode()
+        finished = self.read(id)
+        if record["status"] != "done" and finished is not None and finished["status"] == "done":
+            write_atomically(folder / "repeat.json", text)
+            return
+        try:
+            if data:
+                write_atomically(folder / NEXT_SCORES, data)
+            write_atomically(folder / NEXT_RECORD, text)
+        except BaseException:
+            (folder / NEXT_SCORES).unlink(missing_ok=True)
+            raise
+        if not data:
+            (folder / "scores.npy").unlink(missing_ok=True)
+        _commit(folder)
+        (folder / "repeat.json").unlink(missing_ok=True)
+
+    def attempt(self, id: str) -> Path:
+        """An empty folder for what a run writes while it is at work; see `keep_attempt`."""
+        folder = self.folder(id) / "attempt"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def keep_attempt(self, id: str) -> None:
+        """Curves, checkpoints and examples of the attempt take the place of those of the run,
+        unless the attempt was a repeat that did not end well."""
+        folder = self.folder(id)
+        if not (folder / "repeat.json").exists():
+            for name in SIDE_FILES:
+                _remove(folder / name)
+            for path in (folder / "attempt").iterdir():
+                _remove(folder / path.name)
+                path.rename(folder / path.name)
+        shutil.rmtree(folder / "attempt", ignore_errors=True)
 
     def scores(self, id: str) -> np.ndarray:
         """Test scores (N_test, C) float32 of a run that is done. Raises `FileNotFoundError`
@@ -181,10 +248,71 @@ class Store:
 
     def records(self) -> list[Record]:
         """Every readable record, ordered by id."""
-        found = (
-            self.read(path.parent.name) for path in sorted(self.out.glob("runs/*/record.json"))
-        )
+        found = (self.read(id) for id in self._ids())
         return [record for record in found if record is not None]
+
+    def verified(self) -> list[Record]:
+        """As `records`, for readers that trust nothing: a result that is not what the run wrote, or
+        does not fit its test labels, comes as the failure that it is."""
+        records = []
+        tasks: dict[str, dict[str, np.ndarray] | str] = {}
+        for record in self.records():
+            reason = self._distrust(record, tasks) if record["status"] == "done" else ""
+            if reason:
+                failure = empty_record(record["spec"], "failed", record["attempt"])
+                failure["error"] = {"type": "Altered", "message": reason}
+                failure["provenance"] = record["provenance"]
+                record = failure
+            records.append(record)
+        return records
+
+    def _distrust(self, record: Record, tasks: dict[str, dict[str, np.ndarray] | str]) -> str:
+        """Why a result is not to be believed, or ""; `tasks` remembers what was read."""
+        reason = self.altered(record["id"])
+        if reason:
+            return reason
+        fingerprint = record["task"].get("fingerprint", "")
+        try:
+            if fingerprint not in tasks:
+                tasks[fingerprint] = self._readable_task(fingerprint)
+            task = tasks[fingerprint]
+            if isinstance(task, str):
+                return task
+            if task and (self.folder(record["id"]) / "scores.npy").exists():
+                integrity.check_arrays(record, self.scores(record["id"]), task)
+            integrity.check_classes(record, len(record["task"].get("classes", ())))
+        except integrity.Damaged as error:
+            return str(error)
+        # numpy and zipfile raise whatever a broken file leads to
+        except Exception as error:
+            return f"scores.npy cannot be read ({type(error).__name__}: {error})"
+        return ""
+
+    def _readable_task(self, fingerprint: str) -> dict[str, np.ndarray] | str:
+        try:
+            return self.task(fingerprint)
+        except FileNotFoundError:
+            return {}
+        except Exception as error:
+            return f"its test labels, tasks/{fingerprint}.npz, cannot be read ({error})"
+
+    def damaged(self) -> dict[str, str]:
+        """Id -> what is wrong with it, for every record that cannot be read."""
+        found = {}
+        for id in self._ids():
+            try:
+                self.examined(id)
+            except FileNotFoundError:
+                continue
+            except integrity.Damaged as error:
+                found[id] = str(error)
+        return found
+
+    def _ids(self) -> list[str]:
+        names = ("record.json", NEXT_RECORD)
+        return sorted(
+            {path.parent.name for name in names for path in self.out.glob(f"runs/*/{name}")}
+        )
 
     def frame(self) -> "pd.DataFrame":
         """One row for each record × view × metric.
@@ -255,7 +383,42 @@ class Store:
         folder = self.folder(id)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "claim").open("ab") as file:
-            yield file if lock(file) else None
+            held = lock(file)
+            try:
+                yield file if held else None
+            finally:
+                if held:  # said aloud: a process that the run left behind has a copy of the handle
+                    unlock(file)
+
+
+def _record(state: JsonObject, id: str) -> Record:
+    """The record of its JSON. Raises `Damaged` for one of another run or schema."""
+    if state["schema"] != SCHEMA:
+        raise integrity.Damaged(f"record.json is of schema {state['schema']}, not {SCHEMA}")
+    try:
+        spec = Spec.from_json(state["spec"])
+    except (ValueError, TypeError) as error:
+        raise integrity.Damaged(f"record.json describes no run ({error})") from None
+    if state["id"] != id:
+        raise integrity.Damaged(f"record.json is that of the run {state['id']}")
+    fields = {name: state[name] for name in Record.__annotations__}
+    return cast(Record, {**fields, "spec": spec})
+
+
+def _commit(folder: Path) -> None:
+    """Gives a staged result its names. Whoever finds one that was left staged finishes the work;
+    two who do so at once do no harm."""
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(folder / NEXT_SCORES, folder / "scores.npy")
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(folder / NEXT_RECORD, folder / "record.json")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

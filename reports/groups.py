@@ -144,7 +144,7 @@ def collect(outs: list[Path], plan: Sequence[Planned] | None = None) -> list[Ent
     entries: dict[str, Entry] = {}
     for out in outs:
         store = Store(out)
-        for record in store.records():
+        for record in store.verified():
             done = record["status"] == "done"
             known = entries.get(record["id"])
             if known is None or (done and not known.usable):

@@ -38,7 +38,7 @@ def fetch_weights(rows: list[Row]) -> None:
 def sweep(
     rows: list[Row], timeout: float | None, arguments: argparse.Namespace, suite: Suite
 ) -> int:
-    chosen = selected(rows, arguments.fresh)
+    chosen, ok = selected(rows, arguments.fresh), True
     not_applicable = sum(row.state == NOT_APPLICABLE for row in rows)
     done = len(rows) - not_applicable - len(chosen)
     if chosen:
@@ -57,8 +57,15 @@ def sweep(
         )
         if summary.interrupted:
             return 130
+        ok = not (summary.failed or summary.crashed or summary.timeout or summary.left)
         rows = planned(arguments, suite)
     else:
-        print(f"All {done} runs are done; nothing to compute. (--fresh all runs them again.)")
+        stale = sum(row.state == STALE for row in rows)
+        hint = "(--fresh all runs them again.)"
+        if stale:
+            hint = (
+                f"{stale} of them by code that has changed since: --fresh stale runs those again."
+            )
+        print(f"All {done} runs are done; nothing to compute. {hint}")
     report.build([Path(arguments.out)], rows)
-    return 1 if selected(rows, "") else 0
+    return 0 if ok and not selected(rows, "") else 1

@@ -38,8 +38,7 @@ def execute(
     With `debug` the debugger opens where the exception was raised.
     """
     store = Store(out)
-    folder = store.folder(job.id)
-    folder.mkdir(parents=True, exist_ok=True)
+    store.attempt(job.id)
     record, scores = empty_record(job.spec, "failed", attempt), None
     record["provenance"] = {
         **provenance.of_this_process(),
@@ -61,11 +60,12 @@ def execute(
         if debug:
             pdb.post_mortem(error.__traceback__)
     finally:
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
+        shutil.rmtree(store.folder(job.id) / "attempt" / "scratch", ignore_errors=True)
     if meter is not None:
         record["cost"] = meter.cost(record["cost"].get("trainable_parameters", 0))
     record["provenance"]["end"] = provenance.now()
     store.write(record, scores)
+    store.keep_attempt(job.id)
     return record
 
 
@@ -84,7 +84,7 @@ def _run(
     record["task"] = describe_task(task, store)
 
     # ---- fit -------------------------------------------------------------------------------------
-    run = Run(seed=seed_for("fit", job.id), device=device, folder=store.folder(job.id))
+    run = Run(seed=seed_for("fit", job.id), device=device, folder=store.folder(job.id) / "attempt")
     seed_everything(run.seed)
     selection = Selection(spec.selection, world, run)
     if job.tensorboard:
@@ -107,7 +107,7 @@ def _run(
         _replace_views(record["metrics"], views, world)
     if task.groups:
         _add_centroid_distances(record["metrics"], world)
-    _write_examples(world, store.folder(job.id))
+    _write_examples(world, run.folder)
     return scores
 
 

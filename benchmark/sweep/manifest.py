@@ -63,9 +63,7 @@ class Sweep:
             return False
         if record["status"] == "done" and id not in self.rerun:
             return True
-        with contextlib.suppress(FileNotFoundError):  # somebody else is replacing it right now
-            return (store.folder(id) / "record.json").stat().st_mtime_ns >= self.started_ns
-        return False
+        return store.ended_ns(id) >= self.started_ns
 
     def tell(self, **event: Any) -> None:
         """A line for the progress view; a view that cannot be written to stops no sweep."""

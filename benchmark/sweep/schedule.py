@@ -125,7 +125,7 @@ def run_jobs(
                     sweep, min(count, len(todo)), address, progress
                 )
             for job in todo:
-                record = store.read(job.id)
+                record = store.last(job.id)
                 status = record["status"] if record and sweep.finished(job.id) else "left"
                 setattr(summary, status, getattr(summary, status) + 1)
             progress.say(str(summary))
@@ -161,7 +161,7 @@ def _run_here(sweep: Sweep, progress: Progress) -> bool:
                         "log": text,
                     }
                     store.write(record)
-                record = store.read(job.id)
+                record = store.last(job.id)
                 message = record["error"].get("message", "")
                 sweep.tell(
                     slot="here",

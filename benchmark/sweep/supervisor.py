@@ -145,7 +145,7 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> boo
                 message=message,
             )
             return True
-    record = store.read(job.id)
+    record = store.last(job.id)
     message = ": ".join(filter(None, [record["error"].get("type"), record["error"].get("message")]))
     sweep.tell(
         slot=worker.slot.name,

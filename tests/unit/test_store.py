@@ -112,24 +112,117 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeyp
 
 
 def test_scores_of_an_older_run_never_stand_beside_a_newer_record(tmp_path, monkeypatch):
+    """Killed between the two names: whoever reads next gives the new result both of them."""
     store = Store(tmp_path)
-    store.write(a_record(), np.zeros((2, 2)))
+    store.write(a_record(trials=1), np.zeros((2, 2)))
     (store.folder(ID) / ".record.json.1-ab.tmp").write_text("left by a process that was killed")
     replace = os.replace
 
-    def fail_at_the_record(source, target):
+    def killed_before_the_record(source, target):
         if Path(target).name == "record.json":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed_before_the_record)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(a_record(trials=2), np.ones((2, 2)))
+    monkeypatch.undo()
+    assert store.read(ID)["trials"] == 2 and store.scores(ID).min() == 1
+    assert store.altered(ID) == ""
+    assert sorted(path.name for path in store.folder(ID).iterdir()) == ["record.json", "scores.npy"]
+
+
+@pytest.mark.parametrize("name", [".scores.npy.next", ".record.json.next"])
+def test_a_full_disk_keeps_the_old_result(tmp_path, monkeypatch, name):
+    store = Store(tmp_path)
+    store.write(a_record(trials=1), np.zeros((2, 2)))
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name == name:
             raise OSError(28, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", fail_at_the_record)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        store.write(a_record(), np.ones((2, 2)))
-    # todo, not the old record with the new scores
-    assert store.read(ID) is None and store.scores(ID).min() == 1
+        store.write(a_record(trials=2), np.ones((2, 2)))
     monkeypatch.undo()
-    store.write(a_record(status="failed"))
-    assert sorted(path.name for path in store.folder(ID).iterdir()) == ["record.json"]
+    assert store.read(ID)["trials"] == 1 and store.altered(ID) == ""
+    assert sorted(path.name for path in store.folder(ID).iterdir()) == ["record.json", "scores.npy"]
+
+
+def test_a_repeat_that_fails_is_a_note_beside_the_finished_result(tmp_path):
+    store = Store(tmp_path)
+    store.write(a_record(trials=1), np.zeros((2, 2)))
+    (store.attempt(ID) / "history.csv").write_text("epoch")
+    store.keep_attempt(ID)
+    begun = store.ended_ns(ID)
+    (store.attempt(ID) / "history.csv").write_text("of the repeat")
+    store.write(a_record(status="failed", error={"type": "ValueError", "message": "no"}))
+    store.keep_attempt(ID)
+    assert store.read(ID)["status"] == "done" and store.last(ID)["status"] == "failed"
+    assert store.scores(ID).shape == (2, 2) and store.altered(ID) == ""
+    assert (store.folder(ID) / "history.csv").read_text() == "epoch"
+    assert store.ended_ns(ID) >= begun
+    store.write(a_record(trials=2), np.ones((2, 2)))  # the next repeat ends well
+    assert store.last(ID)["trials"] == 2 and not (store.folder(ID) / "repeat.json").exists()
+
+
+def flip(path, position=-1):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_what_the_run_did_not_write_is_altered(tmp_path):
+    store = Store(tmp_path)
+    folder = store.folder(ID)
+    for alter, said in (
+        (lambda: flip(folder / "scores.npy"), "scores.npy is not what"),
+        (
+            lambda: edit(folder, lambda state: state["metrics"]["all"].update(mAP=99.0)),
+            "record.json",
+        ),
+        (lambda: edit(folder, lambda state: state.pop("seal")), "record.json"),
+        (lambda: edit(folder, lambda state: state.update(seal=7)), "record.json"),
+        (lambda: edit(folder, lambda state: state["spec"].update(seed=1)), "record.json"),
+    ):
+        store.write(a_record(metrics={"all": {"mAP": 60.0}}), np.zeros((2, 2)))
+        assert store.altered(ID) == ""
+        alter()
+        assert "altered" in store.altered(ID) and said in store.altered(ID)
+
+
+def edit(folder, change):
+    state = json.loads((folder / "record.json").read_text())
+    change(state)
+    (folder / "record.json").write_text(json.dumps(state))
+
+
+DAMAGES = {
+    "null": lambda text: text.replace('"metrics": {}', '"metrics": null'),
+    "number": lambda text: text.replace('"metrics": {}', '"metrics": {"all": {"mAP": "60"}}'),
+    "deep": lambda text: "[" * 100_000 + "]" * 100_000,
+    "surrogate": lambda text: text.replace('"chosen": {}', '"chosen": {"a": "\\ud800"}'),
+    "nan": lambda text: text.replace('"trials": 0', '"trials": NaN'),
+    "status": lambda text: text.replace('"done"', '"perfect"'),
+    "spec": lambda text: text.replace('"encoder"', '"decoder"'),
+    "seed": lambda text: text.replace('"seed": 0', '"seed": {}'),
+    "cut": lambda text: text[: len(text) // 2],
+    "list": lambda text: f"[{text}]",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_record_is_named_and_stops_no_other(tmp_path, name):
+    store = Store(tmp_path)
+    store.write(a_record(), np.zeros((2, 2)))
+    other = Spec.from_json(SPEC.to_json() | {"seed": 7})
+    store.write(empty_record(other, "failed"))
+    path = store.folder(ID) / "record.json"
+    path.write_text(DAMAGES[name](path.read_text()))
+    assert store.read(ID) is None and [r["id"] for r in store.records()] == [other.id]
+    assert list(store.damaged()) == [ID] and store.damaged()[ID]
 
 
 def test_frame_is_tidy(tmp_path):
