@@ -7,6 +7,7 @@ the description in methods.md §3.7 of the package `randaugment` (1.0.2) and of 
 `CutoutPIL`.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -102,7 +103,7 @@ def _enhance(kind: type) -> Callable[[Image.Image, float, np.random.Generator], 
 
 
 def _fill(
-    image: Image.Image, size: tuple[int, int], colour: tuple, rng: np.random.Generator
+    image: Image.Image, size: tuple[int, int], colour: tuple[int, ...], rng: np.random.Generator
 ) -> Image.Image:
     """A rectangle (width, height) around a random pixel, clipped at the border; a new image."""
     left, top = (
@@ -133,6 +134,10 @@ OPERATIONS: dict[
     "equalize": (lambda image, _, rng: ImageOps.equalize(image), 0, 0),
     "contrast": (_enhance(ImageEnhance.Contrast), 0, 0.9),
     "color": (_enhance(ImageEnhance.Color), 0, 0.9),
-    "solarize": (lambda image, threshold, rng: ImageOps.solarize(image, threshold), 256, 0),
+    "solarize": (
+        lambda image, threshold, rng: ImageOps.solarize(image, math.ceil(threshold)),
+        256,
+        0,
+    ),
     "brightness": (_enhance(ImageEnhance.Brightness), 0, 0.9),
 }

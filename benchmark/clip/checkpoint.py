@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ from benchmark.clip import torchvision_shim  # noqa: F401  (must come before ope
 import open_clip
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+from benchmark.clip.open_clip_types import Model
 
 State = dict[str, Tensor]
 
@@ -84,7 +85,7 @@ def read(path: Path) -> State:
     }
 
 
-def _stored(path: Path) -> Any:
+def _stored(path: Path) -> object:
     if path.suffix == ".safetensors":
         return load_file(path)
     if is_torchscript(path):
@@ -149,11 +150,11 @@ def expected_shapes(name: str, size: int | None) -> dict[str, tuple[int, ...]]:
     }
 
 
-def quietly_created(name: str, **options: Any) -> torch.nn.Module:
+def quietly_created(name: str, **options: bool | int | str | None) -> Model:
     """A new open_clip model; that it holds no pretrained weights yet is no warning here."""
     logging.disable(logging.WARNING)
     try:
-        model: torch.nn.Module = open_clip.create_model(name, **options)
+        model: Model = open_clip.create_model(name, **options)
     finally:
         logging.disable(logging.NOTSET)
     return model

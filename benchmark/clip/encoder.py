@@ -1,5 +1,6 @@
 """open_clip behind a small handle: global image features, image regions, text."""
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from benchmark.clip import checkpoint, weights
 from benchmark.clip.encoder_name import model_config
 from benchmark.clip.image_tower import dense_features, global_features, set_image_size, stride
+from benchmark.clip.open_clip_types import Model
 from benchmark.clip.preprocessing import STATISTICS, Transform, normalise
 from benchmark.spec import POCKET, Encoder
-from benchmark.task import upload
+from benchmark.task import Prompts, upload
 
 
 def weights_file(description: Encoder) -> Path:
@@ -63,33 +65,34 @@ def _check_published(path: Path, address: str) -> None:
         )
 
 
-def load_model(description: Encoder) -> torch.nn.Module:
+def load_model(description: Encoder) -> Model:
     """The open_clip model in float32 on the CPU, evaluation mode, frozen, for the description's
     image size."""
     name, size = description.name, description.image_size
     if name in POCKET:
         from benchmark.clip import pocket
 
-        model: torch.nn.Module = pocket.create(name)
+        model = pocket.create(name)
     else:
         model = _with_weights(description, weights_file(description))
-    model = model.float().eval().requires_grad_(False)
+    model.float().eval().requires_grad_(False)
     if model.visual.image_size not in (size, (size, size)):
         set_image_size(model.visual, size)
     return model
 
 
-def _with_weights(description: Encoder, path: Path) -> torch.nn.Module:
+def _with_weights(description: Encoder, path: Path) -> Model:
     """The architecture with the activation of the description and every tensor of the file. Raises
     `ValueError` when they do not belong together."""
     name = description.name
     options: dict[str, Any] = {"quick_gelu": description.activation == "quickgelu"}
     if path.suffix in checkpoint.BIG_VISION:
-        return open_clip.create_model(name, pretrained=str(path), **options)
+        found: Model = open_clip.create_model(name, pretrained=str(path), **options)
+        return found
     state = checkpoint.read(path)
     size = checkpoint.image_size(state, stride(model_config(name)["vision_cfg"]))
     expected = checkpoint.expected_shapes(name, size)
-    model = checkpoint.quietly_created(name, force_image_size=size, **options)
+    model: Model = checkpoint.quietly_created(name, force_image_size=size, **options)
     state = convert_state_dict(model, state)
     checkpoint.require_fit(path, name, state, expected)
     model.load_state_dict(checkpoint.converted(state, expected), strict=False)  # compared above
@@ -113,7 +116,7 @@ class Clip:
     @property
     def width(self) -> int:
         """D, the joint embedding width."""
-        return self.config["embed_dim"]
+        return int(self.config["embed_dim"])
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -147,15 +150,16 @@ class Clip:
         return weights.content_sha256(weights_file(self.description))
 
     @cached_property
-    def module(self) -> torch.nn.Module:
+    def module(self) -> Model:
         """The open_clip model. Loading leaves torch's random state as it is."""
         with torch.random.fork_rng(devices=[]):
             return load_model(self.description).to(self.device)
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Callable[[list[str]], Tensor]:
         """open_clip's tokenizer: list of P strings -> (P, 77) int64."""
-        return open_clip.get_tokenizer(self.description.name)
+        found: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(self.description.name)
+        return found
 
     @property
     def scale(self) -> float:
@@ -173,7 +177,7 @@ class Clip:
             self._text.update(zip(some, features, strict=True))
         return torch.stack([self._text[prompt] for prompt in prompts])
 
-    def prompts(self, classes: tuple[str, ...]) -> Any:
+    def prompts(self, classes: tuple[str, ...]) -> Prompts:
         """The prompt encoder for learned contexts in front of these class names."""
         from benchmark.clip.prompt_encoder import PromptEncoder
 
@@ -203,7 +207,7 @@ class Clip:
 
 
 @torch.no_grad()
-def encode_text(model: torch.nn.Module, tokens: Tensor) -> Tensor:
+def encode_text(model: Model, tokens: Tensor) -> Tensor:
     """Raw text features (P, D) of tokens (P, 77).
 
     Causal attention makes the padding behind the longest prompt irrelevant, so CLIP's own text
@@ -221,4 +225,5 @@ def encode_text(model: torch.nn.Module, tokens: Tensor) -> Tensor:
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
     x = x[torch.arange(len(x)), end]
     projection = model.text_projection
-    return projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
+    features: Tensor = projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
+    return features

@@ -37,7 +37,7 @@ def model_config(name: str) -> JsonObject:
         import benchmark.clip.pocket  # noqa: F401  (registers its architectures with open_clip)
     if "LOWLABEL_MODEL_CONFIGS" in os.environ:
         open_clip.add_model_config(os.environ["LOWLABEL_MODEL_CONFIGS"])
-    config = open_clip.get_model_config(name)
+    config: JsonObject | None = open_clip.get_model_config(name)
     if config is None:
         raise ValueError(
             f"There is no encoder {name!r}. {nearest(name, [*POCKET, *open_clip.list_models()])}"
@@ -163,6 +163,5 @@ def _canonical_weights(name: str, tag: str | None) -> str:
         said = "needs weights" if tag is None else f"has no weights {tag!r}"
         remedy = f"known: {', '.join(known)}" if known else "none are published"
         raise ValueError(f"{name} {said}; {remedy}; or a local file: {name}//path/to/checkpoint.pt")
-    return next(
-        entry for entry in known if get_pretrained_cfg(name, entry) is get_pretrained_cfg(name, tag)
-    )
+    meant = get_pretrained_cfg(name, tag)
+    return next(str(entry) for entry in known if get_pretrained_cfg(name, entry) is meant)

@@ -3,7 +3,6 @@ its own."""
 
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 import benchmark.clip.torchvision_shim  # noqa: F401  (before open_clip)
 from benchmark.clip.frozen_linear import FrozenLinear
+from benchmark.clip.open_clip_types import TextTower
 
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock  # isort: skip
 
@@ -58,7 +58,7 @@ class FrozenTower:
     Raises nothing and checks nothing: `is_causal_clip` says which modules it is for.
     """
 
-    def __init__(self, module: Any, pack: bool = True) -> None:
+    def __init__(self, module: TextTower, pack: bool = True) -> None:
         self.blocks = [FrozenBlock(block, pack) for block in module.transformer.resblocks]
         self.norm = module.ln_final
         projection = module.text_projection
@@ -85,10 +85,12 @@ class FrozenTower:
         return constants
 
 
-_TOWERS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, FrozenTower]] = weakref.WeakKeyDictionary()
+_TOWERS: weakref.WeakKeyDictionary[nn.Module, tuple[object, FrozenTower]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-def frozen_tower(module: Any) -> FrozenTower:
+def frozen_tower(module: TextTower) -> FrozenTower:
     """The tower of this module, packed once for all who ask, and again when its weights have
     changed since."""
     weights = [(value.data_ptr(), value._version) for value in module.parameters()]
@@ -98,7 +100,7 @@ def frozen_tower(module: Any) -> FrozenTower:
     return _TOWERS[module][1]
 
 
-def compute(function: Callable[..., Tensor], *arguments: Any, keep: bool) -> Tensor:
+def compute(function: Callable[..., Tensor], *arguments: object, keep: bool) -> Tensor:
     """function(*arguments), whose intermediate values are kept for the way back or, with `keep`
     false, computed again."""
     if keep or not torch.is_grad_enabled():
@@ -114,7 +116,7 @@ def normalise(rows: Tensor, norm: nn.LayerNorm) -> Tensor:
     )
 
 
-def is_causal_clip(tower: Any) -> bool:
+def is_causal_clip(tower: nn.Module) -> bool:
     """Whether the tower is CLIP's text transformer, read at EOT, in the form that the fast path
     knows."""
     pooling = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))

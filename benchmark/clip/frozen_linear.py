@@ -40,7 +40,7 @@ class FrozenLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """(R, I) -> (R, O)."""
         if self.packed is not None:
-            product: Tensor = _PackedProduct.apply(x, *self.packed, self.bias)
+            product: Tensor = _PackedProduct.apply(x, *self.packed, self.bias)  # type: ignore[no-untyped-call]  # torch annotates no `apply`
             return product
         if self.bias is not None:
             return torch.addmm(self.bias, x, self.weight.T, alpha=self.scale)
@@ -115,7 +115,7 @@ def _random(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def _least_seconds(*functions: Callable[[], Any]) -> list[float]:
+def _least_seconds(*functions: Callable[[], object]) -> list[float]:
     """Of a few calls of each, in turn; of this thread, or other programs would decide."""
     least = [float("inf")] * len(functions)
     for _ in range(REPEATS):

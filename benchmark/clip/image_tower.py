@@ -18,6 +18,8 @@ from benchmark.clip import torchvision_shim  # noqa: F401  (must come before ope
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
+from benchmark.spec import JsonObject
+
 
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Position embeddings (1 + s², E) for another grid: (1 + h·w, E).
@@ -35,16 +37,13 @@ def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.cat([positions[:1], resized[0].flatten(1).T])
 
 
-def stride(visual_config: dict) -> int | None:
+def stride(visual_config: JsonObject) -> int | None:
     """Pixels per region for an open_clip `vision_cfg`: 32 for a ModifiedResNet, the patch size for
     a ViT, else None."""
     if "timm_model_name" in visual_config:
         return None
-    return (
-        32
-        if isinstance(visual_config["layers"], list | tuple)
-        else visual_config.get("patch_size", 16)
-    )
+    is_resnet = isinstance(visual_config["layers"], list | tuple)
+    return 32 if is_resnet else int(visual_config.get("patch_size", 16))
 
 
 def set_image_size(visual: nn.Module, size: int) -> None:
@@ -68,8 +67,9 @@ def set_image_size(visual: nn.Module, size: int) -> None:
 
 def feature_map(visual: ModifiedResNet, images: Tensor) -> Tensor:
     """The last feature map (B, E, h, w) of (B, 3, H, W) images."""
-    x = visual.stem(images)
-    return visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))
+    x: Tensor = visual.stem(images)
+    x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))
+    return x
 
 
 def pool_tokens(pool: AttentionPool2d, x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def pool_tokens(pool: AttentionPool2d, x: Tensor) -> Tensor:
     embeddings."""
     tokens = x.flatten(2).transpose(1, 2)
     tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)
-    return tokens + resize_positions(pool.positional_embedding, x.shape[-2:])
+    return tokens + resize_positions(pool.positional_embedding, (x.shape[-2], x.shape[-1]))
 
 
 def dense_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
@@ -86,7 +86,8 @@ def dense_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
     Each token goes through the pool's own value and output projections (two 1×1 convolutions). The
     softmax attention, which the official code also evaluates, has no influence and is left out.
     """
-    return pool.c_proj(pool.v_proj(pool_tokens(pool, x)))
+    regions: Tensor = pool.c_proj(pool.v_proj(pool_tokens(pool, x)))
+    return regions
 
 
 def attention_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
@@ -106,7 +107,8 @@ def attention_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
     pooled = torch.einsum("bhr,bre->bhe", weights, tokens)
     value_weight = pool.v_proj.weight.view(heads, size, width)
     values = torch.einsum("bhe,hse->bhs", pooled, value_weight).flatten(1) + pool.v_proj.bias
-    return pool.c_proj(values)
+    feature: Tensor = pool.c_proj(values)
+    return feature
 
 
 def transformer_regions(visual: VisionTransformer, images: Tensor) -> Tensor:
@@ -136,7 +138,8 @@ def transformer_regions(visual: VisionTransformer, images: Tensor) -> Tensor:
     values = F.linear(block.ln_1(tokens[:, 1:]), weight, bias)
     values = block.ls_1(attention.out_proj(values))
     values = torch.cat([values.mean(1, keepdim=True), values], dim=1)
-    return visual.ln_post(values) @ visual.proj
+    regions: Tensor = visual.ln_post(values) @ visual.proj
+    return regions
 
 
 def dense_features(visual: nn.Module, images: Tensor) -> Tensor:
@@ -156,7 +159,8 @@ def global_features(visual: nn.Module, images: Tensor) -> Tensor:
     """Raw image embeddings (B, D) of (B, 3, H, W) normalised images."""
     if isinstance(visual, ModifiedResNet):
         return attention_pool(visual.attnpool, feature_map(visual, images))
-    return visual(images)
+    features: Tensor = visual(images)
+    return features
 
 
 def frozen_copy(visual: nn.Module) -> nn.Module:
@@ -179,4 +183,5 @@ def frozen_copy(visual: nn.Module) -> nn.Module:
             module.downsample = nn.Sequential(
                 module.downsample[0], fuse_conv_bn_eval(convolution, norm)
             )
-    return visual.to(memory_format=torch.channels_last)
+    frozen: nn.Module = visual.to(memory_format=torch.channels_last)
+    return frozen

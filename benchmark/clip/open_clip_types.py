@@ -14,6 +14,7 @@ class Block(nn.Module):
     attn: nn.MultiheadAttention
     ln_2: nn.LayerNorm
     mlp: nn.Sequential
+    ls_1: nn.Module
 
 
 class Blocks(nn.Module):
@@ -67,18 +68,23 @@ class VisionTransformer(ImageTower):
     patch_size: tuple[int, int]
 
 
-class Model(nn.Module):
-    """CLIP. A CustomTextCLIP has `text`, a module of its own, in the place of the text tower."""
+class TextTower(nn.Module):
+    """CLIP's own, causal and read at the end token."""
 
-    visual: ImageTower
-    logit_scale: nn.Parameter
     token_embedding: nn.Embedding
     positional_embedding: nn.Parameter
     transformer: Blocks
     attn_mask: Tensor | None
     ln_final: nn.LayerNorm
     text_pool_type: str
-    text_projection: nn.Parameter | nn.Linear
+    text_projection: nn.Parameter | nn.Linear | None
+
+
+class Model(TextTower):
+    """CLIP, which is its own text tower; a CustomTextCLIP has another one in `text`."""
+
+    visual: ImageTower
+    logit_scale: nn.Parameter
 
     def encode_image(self, images: Tensor) -> Tensor:
         raise NotImplementedError

@@ -52,12 +52,12 @@ def _mix_names(parts: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Ten
     back, own = weights.split([key.shape[1], size], 2)
     mixed = (own.reshape(-1, size, size) @ own_value).view(together) + back @ value
     mixed = mixed.view(layout.groups, heads, -1, width).transpose(1, 2)  # (G, n·B, H, d)
-    return (
-        mixed.reshape(layout.copies, -1, heads * width).index_select(1, layout.packed).flatten(0, 1)
-    )
+    rows: Tensor = mixed.reshape(layout.copies, -1, heads * width)
+    return rows.index_select(1, layout.packed).flatten(0, 1)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """(N, Q, d) queries to (N, L, d) keys and values; `mask` (Q, L) is added to the scores."""
     scores = torch.baddbmm(mask, query, key.mT, alpha=query.shape[-1] ** -0.5)
-    return scores.softmax(-1) @ value
+    mixed: Tensor = scores.softmax(-1) @ value
+    return mixed

@@ -17,13 +17,13 @@ plain path.
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmark.clip.frozen_blocks import FrozenTower, compute, frozen_tower, is_causal_clip
+from benchmark.clip.open_clip_types import Model, TextTower
 from benchmark.clip.prompt_attention import mix, mix_ends
 from benchmark.clip.prompt_layout import Layout, make_layout
 
@@ -43,7 +43,7 @@ class PromptEncoder:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         tokenizer: Callable[[list[str]], Tensor],
         classes: Sequence[str],
         suffix: str = ".",
@@ -51,7 +51,8 @@ class PromptEncoder:
         frozen: FrozenTower | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self.tower: Any = getattr(model, "text", model)  # CustomTextCLIP keeps its text tower apart
+        # CustomTextCLIP keeps its text tower apart
+        self.tower: TextTower = getattr(model, "text", model)
         self.embedding: nn.Embedding = getattr(self.tower, "token_embedding", None) or next(
             module for module in self.tower.modules() if isinstance(module, nn.Embedding)
         )
@@ -91,7 +92,8 @@ class PromptEncoder:
                 "Only CLIP's own text tower can start a context with a text: leave the text empty."
             )
         tokens = self.tokenizer([text])[0]
-        return self.embedding(tokens[1 : tokens.argmax()].to(self._device)).detach().clone()
+        words: Tensor = self.embedding(tokens[1 : tokens.argmax()].to(self._device))
+        return words.detach().clone()
 
     def __call__(self, context: Tensor) -> Tensor:
         """Features (C, D), not normalised, for a context that all classes share (M, W) or one per

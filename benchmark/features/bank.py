@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from benchmark.features.reading import (
     read,
 )
 from benchmark.files import write_atomically
+from benchmark.spec import JsonObject
 from benchmark.task import Dataset, Stream, seed_for
 
 FORMAT = 1  # to be raised when the meaning of stored features changes
@@ -87,17 +87,17 @@ class FeatureBank:
         size = clip.description.image_size
         if kind == "regions":
             h, w = clip.grid
-            item = (h * w + 1, clip.width)
+            item: tuple[int, ...] = (h * w + 1, clip.width)
         else:
             item = {"global": (clip.width,), "pixels": (size, size, 3)}[kind]
         self.shape, self.dtype = (len(dataset.names), *item), np.dtype(DTYPES[kind])
         self.folder = Path(folder)
 
     @cached_property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> JsonObject:
         """What the key is made from; kept in `key.json` beside the features."""
         description = self.clip.description
-        parts = {
+        parts: JsonObject = {
             "format": FORMAT,
             "dataset": self.dataset.name,
             "fingerprint": self.dataset.fingerprint(),

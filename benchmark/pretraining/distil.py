@@ -21,9 +21,11 @@ import joblib
 import numpy as np
 import torch
 from rich.progress import Progress, track
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
+from benchmark.clip.open_clip_types import VisionTransformer
 from benchmark.clip.pocket import create, open_clip, weights_path, write_weights
 from benchmark.pretraining import captions, corpus, towers
 from benchmark.pretraining.checkpoint import Resumable
@@ -71,7 +73,7 @@ def learning_rate(now: Stage, samples: int, total: int) -> float:
     return now.rate * min(1.0, (samples / BATCH + 1) / WARM_UP, (1 - samples / total) / DECAY)
 
 
-def start_positions(visual: nn.Module) -> None:
+def start_positions(visual: VisionTransformer) -> None:
     """Start the position embeddings of a ViT from sines and cosines of row and column.
 
     Neighbouring patches then look related from the first step on, which random embeddings have to
@@ -153,10 +155,12 @@ def read_prompts(
     """
     path = folder / "prompts.pt"
     if path.exists():
-        return torch.load(path)
+        kept: tuple[Tensor, list[tuple[tuple[str, ...], Tensor]]] = torch.load(path)
+        return kept
     model, ids = create(teacher), torch.from_numpy(vocabulary.ids)
     random, factors = np.random.default_rng(7), list(captions.FACTORS.values())
-    plain, styled = [], []
+    plain: list[Tensor] = []
+    styled: list[tuple[tuple[str, ...], Tensor]] = []
     for _ in range(TEMPLATES):
         chosen = [
             factors[i] for i in random.permutation(len(factors))[: 1 + (random.random() < 0.4)]
@@ -169,9 +173,10 @@ def read_prompts(
         )
         plain.append(without)
         styled.append((words, with_words))
-    torch.save((torch.stack(plain), styled), f"{path}.partial")
+    read = torch.stack(plain), styled
+    torch.save(read, f"{path}.partial")
     os.replace(f"{path}.partial", path)
-    return torch.load(path)
+    return read
 
 
 class Student(Resumable):
@@ -218,9 +223,8 @@ class Student(Resumable):
         images, regions = towers.image_features(
             visual, pixels, tuple(random.integers(0, free, 2).tolist())
         )
-        plain, (words, styled) = (
-            kind[random.integers(len(kind))] for kind in (self.plain, self.styled)
-        )
+        plain = self.plain[random.integers(len(self.plain))]
+        words, styled = self.styled[random.integers(len(self.styled))]
         fits = torch.from_numpy(
             pool["words"][rows][:, [WORDS.index(word) for word in words]].all(1)
         ).float()[:, None]
@@ -247,7 +251,10 @@ class Student(Resumable):
             group["lr"] = rate
         parts = self.losses(pool, rank, processes)
         self.optimiser.zero_grad()
-        sum(WEIGHTS[key] * value for key, value in parts.items()).backward()
+        total_loss = sum(
+            (WEIGHTS[key] * value for key, value in parts.items()), start=torch.zeros(())
+        )
+        total_loss.backward()
         if processes > 1:
             gradient = nn.utils.parameters_to_vector(value.grad for value in self.trained)
             distributed.all_reduce(gradient)
@@ -287,7 +294,9 @@ def _work(
     progress = Progress(disable=rank > 0)
     progress.start()
     scenes = progress.add_task(f"{name}, scenes", total=total, completed=student.samples)
-    recent, since, mark, pools = [], time.perf_counter(), student.samples, {}
+    recent: list[dict[str, float]] = []
+    pools: dict[Stage, dict[str, np.ndarray]] = {}
+    since, mark = time.perf_counter(), student.samples
     while student.samples < total:
         now = stage(stages, student.samples)
         if now not in pools:
@@ -298,7 +307,11 @@ def _work(
         if rank == 0 and (student.samples % every < BATCH or student.samples >= total):
             speed = (student.samples - mark) / (time.perf_counter() - since)
             row = {key: f"{np.mean([part[key] for part in recent]):.3f}" for key in WEIGHTS}
-            row |= {"samples": student.samples, "canvas": now.canvas, "rate": f"{rate:.2e}"}
+            row |= {
+                "samples": f"{student.samples}",
+                "canvas": f"{now.canvas}",
+                "rate": f"{rate:.2e}",
+            }
             row |= {"images_per_second": f"{speed:.0f}"}
             row |= {"mAP": f"{zero_shot_map(student.average, student.vocabulary, held_out):.2f}"}
             with log.open("a", newline="") as file:
@@ -341,6 +354,6 @@ def distil(
             evaluate_every,
             evaluated,
         )
-        multiprocessing.start_processes(_work, arguments, processes)
+        spawn(_work, arguments, processes)
     average = torch.load(folder / f"{name}.pt")["average"]
     ship(name, write_weights(weights_path(name), average, vocabulary.ids), folder / f"{name}.csv")

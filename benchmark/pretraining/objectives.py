@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.clip.open_clip_types import Model
 from benchmark.clip.pocket import MEAN, STD
 from benchmark.pretraining import captions, corpus, towers
 from benchmark.pretraining.text import Vocabulary
@@ -92,7 +93,7 @@ class Table(nn.Module):
 
 
 def losses(
-    model: nn.Module,
+    model: Model,
     table: Table,
     vocabulary: Vocabulary,
     scenes: list[corpus.Scene],

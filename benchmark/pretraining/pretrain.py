@@ -20,13 +20,15 @@ import numpy as np
 import torch
 from rich.progress import Progress
 from sklearn.metrics import average_precision_score
-from torch import nn
+from torch import Tensor, nn
 
+from benchmark.clip.open_clip_types import Model
 from benchmark.clip.pocket import FOLDER, open_clip, weights_path, write_weights
 from benchmark.pretraining import captions, corpus, towers
 from benchmark.pretraining.checkpoint import Resumable
 from benchmark.pretraining.objectives import Table, losses, pixels_of, present
 from benchmark.pretraining.text import Vocabulary, teach_text
+from benchmark.spec import JsonObject
 
 BATCH = 128
 # steps of warm-up; part of the run in which the learning rate falls to zero
@@ -68,7 +70,7 @@ def learning_rate(samples: int, total: int) -> float:
     return stage(samples).rate * ramp
 
 
-def parameter_groups(parameters: list[nn.Parameter]) -> list[dict]:
+def parameter_groups(parameters: list[nn.Parameter]) -> list[JsonObject]:
     """Parameters as an optimiser takes them: matrices decay, vectors and scalars do not."""
     decayed, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
     return [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
@@ -84,7 +86,7 @@ def update_average(average: nn.Module, model: nn.Module, step: int) -> None:
 
 @torch.no_grad()
 def zero_shot_map(
-    model: nn.Module, vocabulary: Vocabulary, scenes: list[corpus.Scene], table: Table | None = None
+    model: Model, vocabulary: Vocabulary, scenes: list[corpus.Scene], table: Table | None = None
 ) -> float:
     """Mean average precision in percent on scenes, of three plain prompts or of the table that
     stands in for them."""
@@ -93,11 +95,11 @@ def zero_shot_map(
         [p.format(c) for c in captions.CLASSES]
         for p in ("a photo of a {}.", "a picture of a {}.", "{}")
     ]
-    text = (
-        table()
-        if table
-        else sum(towers.text_features(model, vocabulary(prompt)) for prompt in prompts)
-    )
+    if table:
+        text: Tensor = table()
+    else:
+        read = (towers.text_features(model, vocabulary(prompt)) for prompt in prompts)
+        text = sum(read, start=torch.zeros(()))
     chunks = [pixels_of(scenes[start : start + 100]) for start in range(0, len(scenes), 100)]
     images = torch.cat([towers.image_features(model.visual, chunk)[0] for chunk in chunks])
     model.train()
@@ -148,7 +150,10 @@ class Trainer(Resumable):
             group["lr"] = learning_rate(self.samples, total)
         parts = losses(self.model, self.table, self.vocabulary, scenes, random, read)
         self.optimiser.zero_grad()
-        sum(WEIGHTS[key] * value for key, value in parts.items()).backward()
+        total_loss = sum(
+            (WEIGHTS[key] * value for key, value in parts.items()), start=torch.zeros(())
+        )
+        total_loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step()
         with torch.no_grad():
@@ -175,7 +180,8 @@ def pretrain(
     progress = Progress()
     progress.start()
     scenes = progress.add_task(f"{name}, scenes", total=total, completed=trainer.samples)
-    recent, since, mark = [], time.perf_counter(), trainer.samples
+    recent: list[dict[str, float]] = []
+    since, mark = time.perf_counter(), trainer.samples
     while trainer.samples < total:
         now = stage(trainer.samples)
         recent.append(trainer.step(total))
@@ -187,8 +193,8 @@ def pretrain(
             rate = (trainer.samples - mark) / (time.perf_counter() - since)
             row = {key: f"{np.mean([part[key] for part in recent]):.3f}" for key in WEIGHTS}
             row |= {
-                "samples": trainer.samples,
-                "canvas": now.canvas,
+                "samples": f"{trainer.samples}",
+                "canvas": f"{now.canvas}",
                 "images_per_second": f"{rate:.0f}",
             }
             row |= {"rate": f"{learning_rate(trainer.samples - BATCH, total):.2e}"}

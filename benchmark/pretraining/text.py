@@ -3,12 +3,15 @@ over."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from benchmark.clip.open_clip_types import Model
 from benchmark.clip.pocket import TOKENS, open_clip
 from benchmark.pretraining import captions, towers
 
@@ -39,7 +42,10 @@ class Vocabulary:
 
 
 def teach_text(
-    model: nn.Module, table: nn.Module, vocabulary: Vocabulary, steps: int = 400
+    model: Model,
+    table: Callable[[tuple[str, ...]], Tensor],
+    vocabulary: Vocabulary,
+    steps: int = 400,
 ) -> None:
     """Teach the text tower, without images, to give the vectors of the table for prompts with and
     without a style."""
@@ -59,7 +65,7 @@ def teach_text(
             factors[i] for i in random.permutation(len(factors))[: 1 + (random.random() < 0.4)]
         ]
         words = tuple(str(random.choice(factor)) for factor in chosen)
-        loss = 0.0
+        loss = torch.zeros(())
         for style in ((), words):
             template = (
                 captions.style_template(random, style) if style else captions.plain_template(random)
@@ -81,7 +87,7 @@ def teach_text(
             print(f"text step {step}: loss {float(loss.detach()):.3f}")
 
 
-def adopt_text(model: nn.Module, teacher: nn.Module, vocabulary: Vocabulary) -> None:
+def adopt_text(model: Model, teacher: Model, vocabulary: Vocabulary) -> None:
     """Take over text tower and logit scale of a teacher and freeze them."""
     given = teacher.state_dict()
     given[TOKENS] = given[TOKENS][torch.from_numpy(vocabulary.ids)]

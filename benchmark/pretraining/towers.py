@@ -8,15 +8,20 @@ region loss.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmark.clip.open_clip_types import ImageTower, Model, ResNet, VisionTransformer
 
-def text_features(model: torch.nn.Module, ids: Tensor) -> Tensor:
+
+def text_features(model: Model, ids: Tensor) -> Tensor:
     """Unit-norm features (P, D) of padded prompts `ids` (P, L) whose largest id marks the end; L
     may be below 77."""
     length = ids.shape[1]
+    assert model.attn_mask is not None, "the text tower is causal"
     x = model.token_embedding(ids) + model.positional_embedding[:length]
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
     x = model.ln_final(x[torch.arange(len(x)), ids.argmax(-1)])
@@ -24,7 +29,7 @@ def text_features(model: torch.nn.Module, ids: Tensor) -> Tensor:
 
 
 def image_features(
-    visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int] = (0, 0)
+    visual: ImageTower, pixels: Tensor, offset: tuple[int, int] = (0, 0)
 ) -> tuple[Tensor, Tensor]:
     """Unit-norm features (B, D) of images and (B, R, D) of their regions, row by row.
 
@@ -33,19 +38,18 @@ def image_features(
     ResNet output(value(x)) of the attention pool, for a ViT the value path of the last block (no
     attention, no residual, no MLP); these are the regions that `benchmark.clip.image_tower` serves.
     """
-    pooled, regions = (_resnet if hasattr(visual, "attnpool") else _transformer)(
-        visual, pixels, offset
-    )
+    if hasattr(visual, "attnpool"):
+        pooled, regions = _resnet(cast(ResNet, visual), pixels)
+    else:
+        pooled, regions = _transformer(cast(VisionTransformer, visual), pixels, offset)
     return F.normalize(pooled, dim=-1), F.normalize(regions, dim=-1)
 
 
-def _resnet(
-    visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
+def _resnet(visual: ResNet, pixels: Tensor) -> tuple[Tensor, Tensor]:
     x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
     side, pool = x.shape[-1], visual.attnpool
     x = x.flatten(2).transpose(1, 2)  # (B, R, W)
-    position = pool.positional_embedding
+    position: Tensor = pool.positional_embedding
     full = round((len(position) - 1) ** 0.5)
     if side != full:
         grid = position[1:].T.reshape(1, -1, full, full)
@@ -59,7 +63,7 @@ def _resnet(
 
 
 def _transformer(
-    visual: torch.nn.Module, pixels: Tensor, offset: tuple[int, int]
+    visual: VisionTransformer, pixels: Tensor, offset: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     x = visual.conv1(pixels)  # (B, W, side, side)
     side, position = x.shape[-1], visual.positional_embedding

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 import benchmark.clip.torchvision_shim  # noqa: F401  must come before open_clip
+from benchmark.clip.open_clip_types import Model
 
-import open_clip  # isort: skip
+import open_clip as open_clip  # isort: skip
 
 FOLDER = Path(__file__).parent
 NAMES = ("pocket-RN", "pocket-ViT")
@@ -35,10 +36,11 @@ def weights_path(name: str) -> Path:
 def weights_sha256(name: str) -> str:
     """The sha256 that the weights file of a pocket CLIP must have, from sha256.json beside it."""
     weights_path(name)
-    return json.loads((FOLDER / "sha256.json").read_text())[name]
+    known: dict[str, str] = json.loads((FOLDER / "sha256.json").read_text())
+    return known[name]
 
 
-def create(name: str) -> open_clip.CLIP:
+def create(name: str) -> Model:
     """A pocket CLIP with its shipped weights, in evaluation mode and float32, made by open_clip's
     own factory.
 
@@ -57,14 +59,14 @@ def create(name: str) -> open_clip.CLIP:
     # open_clip warns that it found no weights for the name; they are loaded below
     logging.disable(logging.WARNING)
     try:
-        model = open_clip.create_model(name)
+        model: Model = open_clip.create_model(name)
     finally:
         logging.disable(logging.NOTSET)
     model.load_state_dict(read_weights(path, model))
     return model.eval().requires_grad_(False)
 
 
-def read_weights(path: Path, model: open_clip.CLIP) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, model: Model) -> dict[str, torch.Tensor]:
     """A full float32 state of `model` from a file of `write_weights`; tokens never trained on have
     zero embeddings."""
     with np.load(path) as file:
@@ -85,6 +87,8 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], token_ids: np.ndar
         for key, value in state.items()
     }
     partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, token_ids=token_ids.astype(np.int32), **arrays)
+    arrays["token_ids"] = token_ids.astype(np.int32)
+    # mypy thinks of the argument `allow_pickle`, which no tensor is called
+    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
