@@ -30,7 +30,7 @@ ARROWS = {
     "plan": "clip data registry spec staleness store task",
     "sweep": "files spec store",
     "reports": "files metrics spec store",
-    "pretraining": "clip data metrics task",
+    "pretraining": "clip data metrics spec task",
     "commands": "catalogue clip data files metrics plan registry reports run spec staleness store "
     "sweep task",
     "run_all": "commands",
