@@ -12,7 +12,13 @@ import sys
 
 from benchmark.commands import Suite, main
 
-METHODS = ("zero_shot_clip", "linear_probe", "coop", "dualcoop", "lm_clip")
+METHODS = (
+    "zero_shot_clip(regions=[False, True])",
+    "linear_probe",
+    "coop",
+    "dualcoop",
+    "lm_clip",
+)
 
 # Where a setting is run: the real data sets that are found under --data, else the ones that ship
 # with the suite.

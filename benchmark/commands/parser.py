@@ -75,12 +75,12 @@ def parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     top.add_argument("--version", action="version", version=f"lowlabel-bench {__version__}")
     verbs = top.add_subparsers(metavar="VERB", title="verbs (VERB --help explains its flags)")
-    out, where, axes = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    out, where, axes = (_Parser(add_help=False) for _ in range(3))
     _add_axes(axes.add_argument_group("which runs"))
     _add_out(out)
     _add_data(where)
 
-    def verb(name: str, help: str, *parents: argparse.ArgumentParser) -> _Parser:
+    def verb(name: str, help: str, *parents: _Parser) -> _Parser:
         return verbs.add_parser(name, parents=parents, help=help, description=f"{name}: {help}")
 
     parsers = {

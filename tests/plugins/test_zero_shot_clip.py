@@ -52,3 +52,27 @@ def test_softmax_is_over_the_classes_of_an_image(x):
 def test_wrong_options_are_refused(arguments):
     with pytest.raises(ValueError, match="should"):
         Method(**arguments)
+
+
+def test_regions_are_weighed_by_their_own_cosines(x):
+    """The formula, written out for one image and one class."""
+    regions = torch.stack([x, x.roll(1, 0), -x], dim=1)  # (5, 3, 8)
+    method = Method(regions=True, region_scale=7.0)
+    scores = method.predict(FakeClip(), regions, CLASSES)
+    text = FakeClip().text(["a photo of a dog."])[0]
+    cosines = regions[3] @ text
+    weights = torch.softmax(7.0 * cosines, 0)
+    torch.testing.assert_close(scores[3, 2], 50 * (weights * cosines).sum())
+    torch.testing.assert_close(
+        method.region_weights(FakeClip(), regions, CLASSES)[3, :, 2], weights
+    )
+    assert method.needs == "regions" and Method().needs == "global"
+    assert Method().region_weights(FakeClip(), x, CLASSES) is None
+
+
+def test_equal_regions_are_the_global_feature(x):
+    regions = x[:, None].repeat(1, 4, 1)
+    torch.testing.assert_close(
+        Method(regions=True).predict(FakeClip(), regions, CLASSES),
+        Method().predict(FakeClip(), x, CLASSES),
+    )
