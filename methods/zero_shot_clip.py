@@ -37,7 +37,7 @@ class Method(benchmark.Method):
             raise ValueError(f'score={self.score!r} should be "cos" or "softmax"')
 
     @property
-    def needs(self) -> str:
+    def needs(self) -> str:  # type: ignore[override]  # it depends on a field
         """ "regions" or "global"."""
         return "regions" if self.regions else "global"
 
