@@ -11,7 +11,6 @@ from methods._prompts import Prompts
 from methods._regions import aggregate_regions, score_regions
 from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
 
-
 # Equally many tokens; the second names what the first does not, and its features differ.
 WORDS = {
     "init_positive": "a photo of a",
