@@ -14,6 +14,7 @@ from torch import Tensor
 
 import benchmark
 from benchmark import PRESENT, Clip, Part, Presets, Run, upload
+from benchmark.clip.image_tower import frozen_copy, global_features
 from benchmark.clip.open_clip_types import Model
 from benchmark.metrics import epoch_scalars
 from methods._losses import balanced_asymmetric_loss, contrastive_loss
@@ -149,6 +150,7 @@ class Method(benchmark.Method):
                 scores.append(logits.detach())
                 targets.append(y)
             schedule.step()
+            self._forget()
             mean = torch.stack(losses).mean().item()
             if not math.isfinite(mean):
                 raise FloatingPointError(
@@ -220,19 +222,20 @@ class Method(benchmark.Method):
     @torch.no_grad()
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, 3, H, W) -> s·cos (B, len(classes)) of the fine-tuned towers."""
+        if classes not in self._labels:
+            texts = [self.prompt + name for name in classes]
+            features = encode_texts(self.model.eval(), self.tokenizer, texts)
+            self._labels[classes] = F.normalize(features, dim=-1)
         images = self.image_features(clip, x)
-        labels = F.normalize(
-            encode_texts(self.model, self.tokenizer, [self.prompt + name for name in classes]),
-            dim=-1,
-        )
-        return self.model.logit_scale.exp() * images @ labels.T
+        return self.model.logit_scale.exp() * images @ self._labels[classes].T
 
     @torch.no_grad()
     def image_features(self, clip: Clip, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> unit-norm (B, D) of the fine-tuned image tower, for the distances PD and
         ND (§4.9)."""
-        self.model.eval()
-        return self._images(x)
+        if self._tower is None:
+            self._tower = frozen_copy(self.model.visual)
+        return F.normalize(global_features(self._tower, x), dim=-1)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The whole model."""
@@ -245,6 +248,7 @@ class Method(benchmark.Method):
         """The inverse, also on a method that was never fitted."""
         self._copy(clip)
         self.model.load_state_dict(state)
+        self._forget()
 
     def _copy(self, clip: Clip) -> None:
         """Other runs of this process share the encoder, so it is never changed itself."""
@@ -252,6 +256,13 @@ class Method(benchmark.Method):
         self.model.requires_grad_(True)
         self.tokenizer = clip.tokenizer
         self.model.to(memory_format=self._layout)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What predictions remember of the towers as they are: texts, and the image tower made
+        faster."""
+        self._labels: dict[tuple[str, ...], Tensor] = {}
+        self._tower: torch.nn.Module | None = None
 
     def _images(self, pixels: Tensor) -> Tensor:
         """Unit-norm features (B, D) of (B, 3, H, W)."""

@@ -1,7 +1,8 @@
 """open_clip behind a small handle: global image features, image regions, text."""
 
+import itertools
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,20 @@ class Clip:
     def module(self) -> Model:
         """The open_clip model. Loading leaves torch's random state as it is."""
         with torch.random.fork_rng(devices=[]):
-            return load_model(self.description).to(self.device)
+            module = load_model(self.description).to(self.device)
+        self._as_loaded = _state(module)
+        return module
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nobody has written into the model, or switched it to training, since it was
+        loaded."""
+        return "module" not in self.__dict__ or _state(self.module) == self._as_loaded
 
     @cached_property
     def tokenizer(self) -> Callable[[list[str]], Tensor]:
         """open_clip's tokenizer: list of P strings -> (P, 77) int64."""
-        found: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(self.description.name)
-        return found
+        return _tokenizer(self.description.name)
 
     @property
     def scale(self) -> float:
@@ -204,6 +212,22 @@ class Clip:
     def regions(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, h·w + 1, D), the mean token first."""
         return F.normalize(dense_features(self.module.visual, pixels.to(self.device)), dim=-1)
+
+
+@cache
+def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
+    """The tokenizer of an architecture, made once a process (0.3 s), which remembers the texts that
+    it has seen lately: cleaning a text takes longer than a small tower needs for it."""
+    tokenizer = open_clip.get_tokenizer(name)
+    row = lru_cache(maxsize=1 << 14)(lambda text: tokenizer([text])[0])
+    return lambda texts: torch.stack([row(text) for text in texts])
+
+
+def _state(module: torch.nn.Module) -> tuple[object, ...]:
+    """Differs when a tensor was exchanged or written into, or a part switched to training."""
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    modes = (part.training for part in module.modules())
+    return (*((tensor.data_ptr(), tensor._version) for tensor in tensors), *modes)
 
 
 @torch.no_grad()

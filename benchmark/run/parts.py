@@ -10,7 +10,7 @@ import torch
 from benchmark import registry
 from benchmark.clip.encoder import Clip
 from benchmark.features import bank
-from benchmark.spec import Spec
+from benchmark.spec import Encoder, Spec
 from benchmark.task import UNKNOWN, Dataset, Labels, Method, Part, Task, seed_for
 
 TEST_BATCH = 100  # images a prediction step; no method may depend on it
@@ -33,8 +33,21 @@ def open_world(spec: Spec, out: Path, device: torch.device) -> World:
     """Task, encoder, method and parts of a description."""
     method = registry.rebuild("methods", spec.method)
     task = registry.rebuild("settings", spec.setting).build(spec.seed)
-    clip = Clip(spec.encoder, device)
+    clip = shared_clip(spec.encoder, device)
     return make_world(task, clip, method, out, device, seed_for("batches", spec.id))
+
+
+_clips: dict[tuple[Encoder, torch.device], Clip] = {}
+
+
+def shared_clip(encoder: Encoder, device: torch.device) -> Clip:
+    """The encoder that the runs of this process share, one at a time: loaded anew for another
+    description, or when a run has written into it."""
+    clip = _clips.get((encoder, device))
+    if clip is None or not clip.is_untouched:
+        _clips.clear()
+        clip = _clips[encoder, device] = Clip(encoder, device)
+    return clip
 
 
 def make_world(

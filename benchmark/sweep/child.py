@@ -39,6 +39,7 @@ def main(executor: str) -> None:
             if execute is None:
                 module, function = executor.split(":")
                 execute = getattr(importlib.import_module(module), function)
+                gc.freeze()  # what the imports made stays: no collection between runs looks at it
                 if request["device"] != "cpu":
                     _send(connection, {"event": "waking"})
                     _wake(connection, request["device"])

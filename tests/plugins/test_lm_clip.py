@@ -288,6 +288,29 @@ def test_state_restores_the_scores(vit, tmp_path):
     torch.testing.assert_close(fresh.predict(vit, x, CLASSES[1:]), expected[:, 1:])
 
 
+def test_predictions_follow_the_weights(any_clip, tmp_path):
+    """What a prediction remembers of the towers is forgotten when they change, and changes no
+    score."""
+    train = part(labels())
+    method, _ = fitted(any_clip, tmp_path, train)
+    x, _ = next(train.batches(4))
+    before = method.predict(any_clip, x, train.classes)
+    state = {name: value.clone() for name, value in method.state_dict().items()}
+    state["text_projection"] = state["text_projection"].flip(0)
+    state["visual.proj" if "visual.proj" in state else "visual.attnpool.c_proj.bias"] *= 2.0
+    method.load_state_dict(any_clip, train.classes, state)
+    after = method.predict(any_clip, x, train.classes)
+    assert not torch.allclose(after, before, atol=1e-2)
+    with torch.no_grad():
+        images = torch.nn.functional.normalize(method.model.encode_image(x), dim=-1)
+        texts = [method.prompt + name for name in train.classes]
+        words = torch.nn.functional.normalize(
+            method.model.encode_text(method.tokenizer(texts)), dim=-1
+        )
+        plain = method.model.logit_scale.exp() * images @ words.T
+    assert torch.allclose(after, plain, atol=1e-3)
+
+
 def test_channels_last_changes_nothing_but_rounding(tmp_path):
     clip, x = tiny_clip("RN"), torch.randn(3, 3, 32, 32)
     plain, _ = fitted(clip, tmp_path, part(labels()), batch_norm="eval", learning_rate=1e-4)
