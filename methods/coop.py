@@ -37,6 +37,7 @@ class Method(SgdMethod):
     init: str = ""
     variant: str = "calibrated"
 
+    title = "CoOp"
     needs = "global"
     PRESETS: ClassVar[Presets] = {
         "pocket": {

@@ -46,6 +46,7 @@ class Method(SgdMethod):
     logit_scale: float = 5.0
     classes_per_batch: int = 0
 
+    title = "DualCoOp"
     needs = "regions"
     PRESETS: ClassVar[Presets] = {
         "zero_shot": {"context_length": 64, "loss_weight": 0.01},

@@ -69,6 +69,7 @@ class Method(SgdMethod):
     batch_size: int = 64
     learning_rate: float = 0.005
 
+    title = "DualCoOp++"
     needs = "regions"
     PRESETS: ClassVar[Presets] = {
         "voc2007": {"variant": "pos200"},

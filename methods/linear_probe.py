@@ -52,6 +52,7 @@ class Method(_linear_layer.Probe):
     learning_rate: float = 0.001
     preset: str = ""
 
+    title = "Linear probe"
     needs = "global"
     PRESETS: ClassVar[Presets] = {
         "voc2007": {"constants": "voc"},

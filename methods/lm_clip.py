@@ -66,6 +66,7 @@ class Method(benchmark.Method):
     channels_last: bool = False
     augment: str = "flip"
 
+    title = "LM-CLIP"
     needs = "pixels"
     open_vocabulary = True
     PRESETS: ClassVar[Presets] = {

@@ -86,6 +86,7 @@ class Method(benchmark.Method):
     epochs: int = 300
     preset: str = ""
 
+    title = "LP++"
     needs = "global"
     PRESETS: ClassVar[Presets] = {"voc2007": {}, "coco2014": {}, "pocket": {"template": "ensemble"}}
 

@@ -35,6 +35,7 @@ class Method(SgdMethod):
     warm_up: float = 0.005
     weight_decay: float = 0.0
 
+    title = "PositiveCoOp"
     needs = "regions"
     PRESETS: ClassVar[Presets] = {
         "voc2007": {"class_specific": True, "epochs": 52},

@@ -40,6 +40,7 @@ class Method(benchmark.Method):
     template: str = "a photo of a {}."
     preset: str = ""
 
+    title = "SPARC"
     needs = "global"
     open_vocabulary = True
     PRESETS: ClassVar[Presets] = {"pocket": {"template": "ensemble"}}

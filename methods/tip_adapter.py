@@ -83,6 +83,7 @@ class Method(benchmark.Method):
     weight_decay: float = 0.001
     preset: str = ""
 
+    title = "Tip-Adapter"
     needs = "global"
     PRESETS: ClassVar[Presets] = {"voc2012": {}, "coco2014": {}, "pocket": {}}
 

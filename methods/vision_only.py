@@ -47,6 +47,7 @@ class Method(SgdMethod):
     warm_up: float = 0.005
     weight_decay: float = 0.0
 
+    title = "Vision-only"
     needs = "regions"
     PRESETS: ClassVar[Presets] = {
         "voc2007": {"epochs": 52},

@@ -5,16 +5,21 @@ the swept label rates (a single `None` where nothing is swept), its *lines* are 
 selection of the epoch.
 """
 
+import functools
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmark.spec import Choice, Spec
+from benchmark.planned import Planned
+from benchmark.spec import Choice, Spec, Value
 from benchmark.store import Record, Store
+from reports.labels import LONGEST_LABEL, cut, method_labels, slug
 
 SWEPT = "known"  # the setting parameter whose values become columns
 # their columns are views, so a swept rate makes several tables
@@ -24,68 +29,110 @@ SELECTIONS = {
     "val": "epoch chosen on val",
     "oracle": "epoch chosen on test (oracle)",
 }
-LONGEST_LABEL = 60
+ZERO_SHOT = "zero_shot_clip"  # the method that others must beat
+STALE = "computed by older code; --fresh stale runs it again"
+Level = float | None
 
 
-class Planned(Protocol):
-    """A row of a plan, as the engine makes it."""
+class About(NamedTuple):
+    """What a plugin says of itself."""
+
+    title: str = ""  # in tables; "": its name
+    needs: str = ""  # which features
+
+
+class Line(NamedTuple):
+    """A row of a table: a method under one selection of the epoch."""
+
+    selection: str
+    method: str  # label
 
     @property
-    def spec(self) -> Spec: ...
-
-    @property
-    def state(self) -> str:
-        """todo, done, stale, failed or n/a."""
-
-    @property
-    def reason(self) -> str: ...
+    def text(self) -> str:
+        return self.method if self.selection == "last" else f"{self.method} ({self.selection})"
 
 
-@dataclass
-class Entry:
-    """One planned or recorded run. `state`: done, stale (done, but by older code), failed, todo or
-    n/a."""
+@dataclass(frozen=True)
+class Result:
+    """A run that is done, with its numbers."""
 
     spec: Spec
-    state: str
+    method: str  # label
+    record: Record
+    store: Store
+    stale: bool = False  # done, but by older code
     reason: str = ""
-    record: Record | None = None
-    store: Store | None = None
-    method: str = ""  # label
-    has_scores: bool = False
+    features_s: float = 0.0  # what its features take from pixels, where they are not cached
 
     @property
     def id(self) -> str:
         return self.spec.id
 
     @property
-    def usable(self) -> bool:
-        return self.record is not None and self.record["status"] == "done"
+    def state(self) -> str:
+        return "stale" if self.stale else "done"
 
-    def average_precision(self) -> np.ndarray:
+    @property
+    def folder(self) -> Path:
+        return self.store.folder(self.id)
+
+    @functools.cached_property
+    def has_scores(self) -> bool:
+        truth = self.store.out / "tasks" / f"{self.record['task'].get('fingerprint')}.npz"
+        return truth.is_file() and (self.folder / "scores.npy").is_file()
+
+    @functools.cached_property
+    def average_precision(self) -> NDArray[np.float64]:
         """(C,) percent, nan where a class has no positive test image."""
-        return np.array(
-            [np.nan if v is None else v for v in self.record["per_class"].get("AP", [])], float
-        )
+        found = self.record["per_class"].get("AP", [])
+        return np.array([math.nan if v is None else v for v in found], float)
 
-    def value(self, slice_name: str, metric: str = "mAP") -> float:
+    def value(self, view: str, metric: str = "mAP") -> float:
         """A metric of a view, or the mAP of a class group; nan where the record does not have
-        it."""
+        it. `harmonic` is the harmonic mean of the mAP of seen and unseen classes."""
+        if metric == "harmonic":
+            seen, unseen = self.value("seen"), self.value("unseen")
+            return 2 * seen * unseen / (seen + unseen) if seen + unseen > 0 else math.nan
         views, groups = self.record["metrics"], self.record["task"].get("groups", {})
-        if slice_name in views:
-            found = views[slice_name].get(metric)
-        elif slice_name in groups and metric == "mAP":
-            chosen = self.average_precision()[list(groups[slice_name])]
-            found = np.nanmean(chosen) if np.isfinite(chosen).any() else None
-        else:
-            found = None
-        return float("nan") if found is None else float(found)
+        if view in views:
+            found = views[view].get(metric)
+            return math.nan if found is None else float(found)
+        if view in groups and metric == "mAP":
+            chosen = self.average_precision[list(groups[view])]
+            return float(np.nanmean(chosen)) if np.isfinite(chosen).any() else math.nan
+        return math.nan
 
 
-@dataclass
+@dataclass(frozen=True)
+class Hole:
+    """A planned run without numbers: `state` is failed, todo or n/a, `command` would fill it."""
+
+    spec: Spec
+    method: str  # label
+    state: str
+    reason: str = ""
+    command: str = ""
+    record: Record | None = None  # of a failure
+    store: Store | None = None
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def text(self) -> str:
+        """Why there is no number."""
+        if self.state == "n/a":
+            return f"n/a: {self.reason}"
+        return self.reason if self.state == "failed" else "todo: not run yet"
+
+
+Entry = Result | Hole
+
+
+@dataclass(eq=False)
 class Group:
-    """One table's worth of runs. `runs[line, level][seed]` is an entry; a line is (selection,
-    method label)."""
+    """One table's worth of runs, `runs[line, level][seed]`; not changed once it is arranged."""
 
     family: str
     dataset: str
@@ -93,11 +140,11 @@ class Group:
     # parameters that tell this group from others of the same family, data set and encoder, or ""
     protocol: str
     setting: Choice
-    runs: dict[tuple[tuple[str, str], Any], dict[int, Entry]] = field(
+    runs: dict[tuple[Line, Level], dict[int, Entry]] = field(
         default_factory=lambda: defaultdict(dict)
     )
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         return slug(
             " ".join(filter(None, [self.family, self.dataset, self.encoder, self.protocol]))
@@ -107,146 +154,158 @@ class Group:
     def title(self) -> str:
         return ", ".join(filter(None, [self.dataset, self.encoder, self.protocol]))
 
-    @property
-    def levels(self) -> list[Any]:
+    @functools.cached_property
+    def levels(self) -> list[Level]:
         return sorted({level for _, level in self.runs}, key=lambda v: -1 if v is None else v)
 
-    @property
-    def lines(self) -> list[tuple[str, str]]:
-        """(selection, method), honest selections before the oracle."""
+    @functools.cached_property
+    def lines(self) -> list[Line]:
+        """Honest selections before the oracle."""
         order = list(SELECTIONS)
-        found = {line for line, _ in self.runs}
         return sorted(
-            found,
-            key=lambda line: (order.index(line[0]) if line[0] in order else len(order), line[1]),
+            {line for line, _ in self.runs},
+            key=lambda line: (
+                order.index(line.selection) if line.selection in order else len(order),
+                line.method,
+            ),
         )
 
-    def entries(self, line: tuple[str, str], level: Any) -> dict[int, Entry]:
+    @functools.cached_property
+    def honest(self) -> str:
+        """The selection that is ranked: of the first line that is not an oracle, or ""."""
+        return next((line.selection for line in self.lines if line.selection != "oracle"), "")
+
+    def entries(self, line: Line, level: Level) -> dict[int, Entry]:
         return self.runs.get((line, level), {})
 
-    def done(self, line: tuple[str, str], level: Any) -> dict[int, Entry]:
-        return {seed: entry for seed, entry in self.entries(line, level).items() if entry.usable}
+    def done(self, line: Line, level: Level) -> dict[int, Result]:
+        found = self.entries(line, level).items()
+        return {seed: entry for seed, entry in found if isinstance(entry, Result)}
 
-    def usable(self) -> list[Entry]:
-        return [entry for seeds in self.runs.values() for entry in seeds.values() if entry.usable]
+    def of_line(self, line: Line) -> list[Result]:
+        """Every result of a line, over all levels."""
+        return [e for level in self.levels for _, e in sorted(self.done(line, level).items())]
 
-    @property
+    @functools.cached_property
+    def everything(self) -> list[Entry]:
+        return [entry for seeds in self.runs.values() for entry in seeds.values()]
+
+    @functools.cached_property
+    def usable(self) -> list[Result]:
+        return [entry for entry in self.everything if isinstance(entry, Result)]
+
+    @functools.cached_property
     def headline(self) -> str:
         """Name of the first view."""
-        return next(
-            (next(iter(e.record["metrics"])) for e in self.usable() if e.record["metrics"]), "all"
-        )
+        return next((next(iter(e.record["metrics"])) for e in self.usable), "all")
+
+    @functools.cached_property
+    def zero_shot(self) -> str:
+        """Label of zero-shot CLIP here, or ""."""
+        found = {e.method for e in self.everything if e.spec.method.name == ZERO_SHOT}
+        return min(found, default="")
+
+    def seeds(self, line: Line) -> set[int]:
+        """Seeds that a line was meant to have: all of its group's, or for an oracle its own."""
+        lines = [line] if line.selection == "oracle" else self.lines
+        return {
+            seed
+            for (other, _), seeds in self.runs.items()
+            for seed, entry in seeds.items()
+            if other in lines and entry.state != "n/a"
+        }
 
 
-def collect(outs: list[Path], plan: Sequence[Planned] | None = None) -> list[Entry]:
+# ---- from folders to entries ---------------------------------------------------------------------
+
+
+def collect(
+    outs: Sequence[Path],
+    plan: Iterable[Planned] = (),
+    methods: Mapping[str, About] | None = None,
+) -> list[Entry]:
     """Every run that the folders or the plan know, each id once; a done record wins over a failed
     one."""
-    entries: dict[str, Entry] = {}
-    for out in outs:
-        store = Store(out)
+    about = methods or {}
+    recorded: dict[str, tuple[Spec, Record, Store]] = {}
+    for store in map(Store, outs):
         for record in store.verified():
-            done = record["status"] == "done"
-            known = entries.get(record["id"])
-            if known is None or (done and not known.usable):
-                state = "done" if done else "failed"
-                entry = Entry(record["spec"], state, record=record, store=store)
-                entry.reason = "" if done else failure(record)
-                entry.has_scores = done and _has_scores(store, record)
-                entries[record["id"]] = entry
-    for row in plan or []:
-        entry = entries.get(row.spec.id)
-        if entry is None:
-            entries[row.spec.id] = Entry(row.spec, row.state, row.reason)
-        elif row.state == "stale" and entry.usable:
-            entry.state = "stale"
-            entry.reason = "the code has changed since; run again with --fresh stale"
-    result = sorted(entries.values(), key=lambda e: e.id)
-    label_methods(result)
-    return result
+            spec = record["spec"]
+            known = recorded.get(spec.id)
+            done = record["status"] == "done" and bool(record["metrics"])
+            if known is None or (done and known[1]["status"] != "done"):
+                recorded[spec.id] = (spec, record, store)
+    planned = {row.spec.id: row for row in plan}
+    specs = {id: row.spec for id, row in planned.items()}
+    specs |= {id: found[0] for id, found in recorded.items()}
+    labels = method_labels(specs, {name: one.title for name, one in about.items()})
+    banks = {id: _bank(spec, about) for id, spec in specs.items()}
+    cold: dict[tuple[str, ...], float] = defaultdict(float)  # the run that filled the bank paid
+    for id, (_, record, _) in recorded.items():
+        cold[banks[id]] = max(cold[banks[id]], record["cost"].get("feature_s") or 0.0)
+    entries: list[Entry] = []
+    for id in sorted(specs):
+        row = planned.get(id)
+        command = row.command if row else ""
+        if id not in recorded:
+            assert row is not None
+            state = row.state if row.state == "n/a" else "todo"
+            entries.append(Hole(row.spec, labels[id], state, row.reason, command))
+            continue
+        spec, record, store = recorded[id]
+        if record["status"] == "done" and record["metrics"]:
+            stale = row is not None and row.state == "stale"
+            why = STALE if stale else ""
+            entries.append(Result(spec, labels[id], record, store, stale, why, cold[banks[id]]))
+        else:
+            why = failure(record)
+            entries.append(Hole(spec, labels[id], "failed", why, command, record, store))
+    return entries
 
 
-def _has_scores(store: Store, record: Record) -> bool:
-    truth = store.out / "tasks" / f"{record['task'].get('fingerprint')}.npz"
-    return truth.is_file() and (store.folder(record["id"]) / "scores.npy").is_file()
+def _bank(spec: Spec, methods: Mapping[str, About]) -> tuple[str, ...]:
+    """Runs with the same key share computed features."""
+    needs = methods[spec.method.name].needs if spec.method.name in methods else spec.method.name
+    views = (str(spec.method.get("views", 1)), str(spec.method.get("augment", "")))
+    return (spec.dataset, spec.encoder.text, needs, *views)
 
 
 def failure(record: Record) -> str:
     """ "failed: ValueError: …" in one line."""
     error = record["error"]
+    status = "failed" if record["status"] == "done" else record["status"]
     text = ": ".join(
-        str(part) for part in (record["status"], error.get("type"), error.get("message")) if part
+        str(part) for part in (status, error.get("type"), error.get("message")) if part
     )
     return " ".join(text.split())
 
 
-def label_methods(entries: list[Entry]) -> None:
-    """Labels a method by its name and the parameters in which its runs differ:
-    `coop(context_length=4)`.
-
-    A preset that goes with the encoder, setting and data set (the plan chooses one) makes no
-    difference to be shown.
-    """
-    by_name = defaultdict(list)
-    for entry in entries:
-        by_name[entry.spec.method.name].append(entry)
-    for name, members in by_name.items():
-        presets = defaultdict(set)
-        for entry in members:
-            spec = entry.spec
-            case = (spec.encoder.label, spec.setting.name, spec.dataset)
-            presets[case].add(spec.method.get("preset"))
-        mixed = any(len(found) > 1 for found in presets.values())
-        values = defaultdict(lambda: defaultdict(set))  # preset -> parameter -> values
-        for entry in members:
-            chosen = entry.spec.method
-            for parameter, value in chosen.parameters.items():
-                values["" if mixed else chosen.get("preset")][parameter].add(repr(value))
-        for entry in members:
-            chosen = entry.spec.method
-            spread = values["" if mixed else chosen.get("preset")]
-            shown = [f"{k}={v}" for k, v in chosen.parameters.items() if len(spread[k]) > 1]
-            entry.method = f"{name}({', '.join(shown)})" if shown else name
-    _shorten(entries)
+# ---- from entries to groups ----------------------------------------------------------------------
 
 
-def _shorten(entries: list[Entry]) -> None:
-    """Cuts labels that no table could hold, and keeps them distinct."""
-    short: dict[str, str] = {}
-    for label in sorted({entry.method for entry in entries}):
-        text = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
-        taken = set(short.values())
-        number = 2
-        while text in taken:
-            text = f"{label[: LONGEST_LABEL - 5]}… #{number}"
-            number += 1
-        short[label] = text
-    for entry in entries:
-        entry.method = short[entry.method]
-
-
-def arrange(entries: list[Entry]) -> list[Group]:
+def arrange(entries: Iterable[Entry]) -> list[Group]:
     """Entries by family, data set, encoder and protocol, in a stable order."""
     # (family, data set, encoder) -> parameter -> values
+    variants: dict[tuple[str, str, str], dict[str, set[str]]]
     variants = defaultdict(lambda: defaultdict(set))
-    keyed = []
+    keyed: list[tuple[Entry, tuple[str, str, str], dict[str, Value], Level]] = []
     for entry in entries:
         setting = entry.spec.setting
-        swept = setting.name not in FAMILIES_WITH_VIEWS and SWEPT in setting.parameters
-        level = setting.get(SWEPT) if swept else None
+        level = _level(setting)
         in_the_key = {"dataset", *([SWEPT] if level is not None else [])}
         rest = {k: v for k, v in setting.parameters.items() if k not in in_the_key}
         family = (setting.name, entry.spec.dataset, entry.spec.encoder.label)
         for parameter, value in rest.items():
             variants[family][parameter].add(repr(value))
         keyed.append((entry, family, rest, level))
-    groups: dict[tuple, Group] = {}
+    groups: dict[tuple[Any, ...], Group] = {}
     for entry, family, rest, level in keyed:
         differing = {k: v for k, v in rest.items() if len(variants[family][k]) > 1}
-        protocol = _protocol(differing)
         key = (*family, tuple(sorted((k, repr(v)) for k, v in differing.items())))
-        group = groups.setdefault(key, Group(*family, protocol, entry.spec.setting))
-        spec = entry.spec
-        group.runs[(spec.selection, entry.method), level][spec.seed] = entry
+        if key not in groups:
+            groups[key] = Group(*family, _protocol(differing), entry.spec.setting)
+        line = Line(entry.spec.selection, entry.method)
+        groups[key].runs[line, level][entry.spec.seed] = entry
     order = {"partial": 0, "zero_shot": 1, "long_tail": 2}
     return [
         groups[key]
@@ -254,18 +313,16 @@ def arrange(entries: list[Entry]) -> list[Group]:
     ]
 
 
-def _protocol(differing: dict[str, Any]) -> str:
+def _level(setting: Choice) -> Level:
+    value = setting.get(SWEPT, None)
+    swept = setting.name not in FAMILIES_WITH_VIEWS and isinstance(value, int | float)
+    return float(value) if swept and isinstance(value, int | float) else None
+
+
+def _protocol(differing: Mapping[str, Value]) -> str:
     """A preset's name stands for the parameters that it fixes."""
     if differing.get("preset"):
-        kept = {k: v for k, v in differing.items() if k == SWEPT}
-        return ", ".join(
-            [f"{differing['preset']} protocol", *(f"{k}={v}" for k, v in kept.items())]
-        )
+        rate = [f"{SWEPT}={differing[SWEPT]}"] if SWEPT in differing else []
+        return ", ".join([f"{differing['preset']} protocol", *rate])
     text = ", ".join(f"{k}={v}" for k, v in differing.items() if v != "")
-    return text if len(text) <= 2 * LONGEST_LABEL else text[: 2 * LONGEST_LABEL] + "…"
-
-
-def slug(text: str) -> str:
-    """A file name: letters, digits, dots and dashes, at most 80 characters."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "_" for c in text)
-    return "_".join(filter(None, kept.split("_"))).strip(".")[:80] or "table"
+    return cut(text, 2 * LONGEST_LABEL)

@@ -3,10 +3,10 @@ and certainty."""
 
 import csv
 import functools
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 FILE = Path(__file__).with_name("published.csv")
 # read on an aggregator, in an issue or quoted by others; printed with a mark
@@ -24,6 +24,7 @@ class Published:
     input_size: str
     paper: str
     source: str
+    key: str  # "DualCoOp22 T1": short name of paper and place, unique in the file
     second_hand: bool
     values: dict[tuple[str, str], str]
 
@@ -32,13 +33,13 @@ class Published:
         where = ", ".join(
             filter(None, [self.backbone, self.input_size and f"{self.input_size} px"])
         )
-        return f"{self.method} [{where}]" if where else self.method
+        return f"{self.method} ({where})" if where else self.method
 
 
 def published(family: str, dataset: str) -> list[Published]:
     """Lines of papers for a setting family and data set; certainty other than `verified` is marked,
     none is guessed."""
-    lines: dict[tuple, list[dict[str, str]]] = defaultdict(list)
+    lines: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
     for row in _rows():
         if (row["family"], row["dataset"]) == (family, dataset):
             lines[
@@ -46,17 +47,37 @@ def published(family: str, dataset: str) -> list[Published]:
             ].append(row)
     return [
         Published(
-            *key,
+            method,
+            ours,
+            backbone,
+            input_size,
+            paper,
             source="; ".join(dict.fromkeys(row["source"] for row in rows)),
+            key=source_keys()[paper],
             second_hand=any(row["certainty"] == SECOND_HAND for row in rows),
             values={(row["column"], row["metric"]): row["value"] for row in rows},
         )
-        for key, rows in lines.items()
+        for (method, ours, backbone, input_size, paper), rows in lines.items()
     ]
 
 
 @functools.cache
-def _rows() -> list[dict[str, Any]]:
+def source_keys() -> dict[str, str]:
+    """{paper: key}: its first word and the year, a letter more where two papers share that."""
+    keys: dict[str, str] = {}
+    for row in _rows():
+        if row["paper"] not in keys:
+            word = re.sub(r"[^A-Za-z0-9+-]", "", row["paper"].split(" ")[0]) or "paper"
+            key = base = f"{word}{row['year'][-2:]}"
+            letters = iter("bcdefghijklmnopqrstuvwxyz")
+            while key in keys.values():
+                key = base + next(letters)
+            keys[row["paper"]] = key
+    return keys
+
+
+@functools.cache
+def _rows() -> list[dict[str, str]]:
     with FILE.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

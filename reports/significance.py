@@ -1,183 +1,244 @@
-"""Who differs from whom: bootstrap of every run on shared resamples (kept in `cache/`), comparison
-of every cell."""
+"""Who differs from whom: what every test image does to the numbers of a run (kept in `cache/`), and
+the comparison of every column."""
 
 import functools
 import hashlib
 import math
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.store import Store
-from reports.groups import Entry, Group
+from reports.columns import AT_K, Column, columns_of, headline_column, seed_results, seed_values
+from reports.groups import Group, Result
 from reports.statistics import (
+    FEWEST_BLOCKS,
+    Array,
     Comparison,
     Ranks,
     average_ranks,
-    bootstrap_average_precision,
     compare,
-    resample_counts,
+    influence_of_average_precision,
+    influence_of_ratio,
 )
 
-MOST, FEWEST = 400, 200  # resamples: a standard error from 400 is known to 3.5 %, from 200 to 5 %
-WORK = 2e8  # cells × resamples that one run may cost: about half a second
+Arrays = dict[str, NDArray[np.generic]]
+VERSION = 1  # of what is kept
 SHARES = 16  # in which the runs are handed to worker processes
-PARALLEL_ABOVE = 5e8  # cells × resamples in all, above which worker processes are worth their start
+PARALLEL_ABOVE = 3e7  # cells in all, above which worker processes are worth their start
 
 
 class Significance:
-    """Bootstrap samples of runs and the comparisons made from them; `cache` keeps samples between
-    reports."""
+    """Influences of test images on runs and the comparisons made from them; `cache` keeps
+    influences between reports."""
 
     def __init__(self, cache: Path):
         self.cache = cache
-        self._samples: dict[str, dict[str, np.ndarray]] = {}
+        self._compared: dict[tuple[str, str, Column], Comparison | None] = {}
+        self._known: dict[str, dict[str, Array]] = {}
 
-    def task(self, entry: Entry) -> dict[str, np.ndarray]:
-        """Truth, views and thumbnails of the task of a done entry."""
-        return _task(entry.store, entry.record["task"]["fingerprint"])
+    def task(self, result: Result) -> Arrays:
+        """Truth, views and thumbnails of the task of a result."""
+        return _task(result.store, result.record["task"]["fingerprint"])
 
     def prepare(self, groups: list[Group]) -> None:
-        """Names the groups that `cell` will be asked about, and computes what the cache lacks on
-        all cores."""
-        self.groups = groups
-        missing = [
-            e for g in groups for e in g.usable() if e.has_scores and not self._path(e).is_file()
-        ]
-        if sum(self.task(e)["targets"].size for e in missing) * MOST < PARALLEL_ABOVE:
-            return
-        jobs = joblib.Parallel(n_jobs=-1)
-        arguments = [
-            (e.store, e.record["task"]["fingerprint"], e.id, self._path(e)) for e in missing
-        ]
-        jobs(joblib.delayed(_compute_all)(arguments[start::SHARES]) for start in range(SHARES))
+        """Computes what the cache lacks, on all cores where there is much of it."""
+        missing = []
+        for group in groups:
+            keys = _keys(group)
+            for result in group.usable:
+                if result.has_scores and not self._path(result, keys).is_file():
+                    fingerprint = result.record["task"]["fingerprint"]
+                    path = self._path(result, keys)
+                    missing.append((result.store, fingerprint, result.id, keys, path))
+        sizes = [_task(store, name)["targets"].size for store, name, *_ in missing]
+        if sum(sizes) > PARALLEL_ABOVE:
+            jobs = joblib.Parallel(n_jobs=-1)
+            jobs(joblib.delayed(_compute_all)(missing[start::SHARES]) for start in range(SHARES))
+        else:
+            _compute_all(missing)
 
-    def samples(self, entry: Entry) -> dict[str, np.ndarray]:
-        """{view or class group: mAP in percent in every resample (B,)}."""
-        if entry.id not in self._samples:
-            self._samples[entry.id] = self._cached(entry)
-        return self._samples[entry.id]
+    def influence(self, group: Group, result: Result, key: str) -> Array:
+        """(N,) what each test image does to one number of a run, in points."""
+        if result.id not in self._known:
+            path = self._path(result, _keys(group))
+            if not path.is_file():
+                fingerprint = result.record["task"]["fingerprint"]
+                _compute_all([(result.store, fingerprint, result.id, _keys(group), path)])
+            with np.load(path) as stored:
+                self._known[result.id] = dict(stored)
+        return self._known[result.id][key]
 
-    def _cached(self, entry: Entry) -> dict[str, np.ndarray]:
-        path = self._path(entry)
-        if not path.is_file():
-            _compute_all([(entry.store, entry.record["task"]["fingerprint"], entry.id, path)])
-        with np.load(path) as stored:
-            return dict(stored)
-
-    def _path(self, entry: Entry) -> Path:
-        """Samples of a run; another name when its scores or the way of sampling have changed."""
-        state = (entry.store.folder(entry.id) / "scores.npy").stat()
-        made_from = (
-            f"{state.st_mtime_ns} {state.st_size} {entry.record['task']['fingerprint']} "
-            f"{MOST} {FEWEST} {WORK}"
-        )
-        return self.cache / f"{entry.id}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}.npz"
+    def _path(self, result: Result, keys: tuple[str, ...]) -> Path:
+        """Influences of a run; another name when its scores or what is asked have changed."""
+        state = (result.folder / "scores.npy").stat()
+        fingerprint = result.record["task"]["fingerprint"]
+        made_from = f"{VERSION} {state.st_mtime_ns} {state.st_size} {fingerprint} {keys}"
+        return self.cache / f"{result.id}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}.npz"
 
     # ---- comparisons -----------------------------------------------------------------------------
 
-    @functools.cache  # noqa: B019 (one object per report)
-    def cell(
-        self, group_index: int, selection: str, level: Any, slice_name: str
-    ) -> Comparison | None:
-        """Methods of one selection at one level (or averaged over all levels: "avg"), None below
-        one method."""
-        group = self.groups[group_index]
-        values, samples = {}, {}
-        for line in group.lines:
-            if line[0] != selection:
+    def column(self, group: Group, selection: str, column: Column) -> Comparison | None:
+        """Methods of one selection in one column; None where nothing is tested."""
+        at = (group.name, selection, column)
+        if at not in self._compared:
+            self._compared[at] = self._compare(group, selection, column)
+        return self._compared[at]
+
+    def _compare(self, group: Group, selection: str, column: Column) -> Comparison | None:
+        values: dict[str, dict[int, float]] = {}
+        influences: dict[str, dict[int, Array]] = {}
+        for line in group.lines if column.key else []:
+            if line.selection != selection:
                 continue
-            levels = group.levels if level == "avg" else [level]
-            per_level = [
-                {
-                    s: e
-                    for s, e in group.done(line, v).items()
-                    if e.has_scores and math.isfinite(e.value(slice_name))
+            found = {
+                seed: results
+                for seed, results in seed_results(group, line, column).items()
+                if all(result.has_scores for result in results)
+            }
+            if found:
+                numbers = seed_values(group, line, column)
+                values[line.method] = {seed: numbers[seed] for seed in found}
+                influences[line.method] = {
+                    seed: np.mean([self.influence(group, r, column.key) for r in results], axis=0)
+                    for seed, results in found.items()
                 }
-                for v in levels
-            ]
-            seeds = set.intersection(*map(set, per_level)) if per_level else set()
-            if seeds:
-                values[line[1]] = {
-                    s: float(np.mean([p[s].value(slice_name) for p in per_level])) for s in seeds
-                }
-                samples[line[1]] = {
-                    s: self._average([p[s] for p in per_level], slice_name) for s in seeds
-                }
-        return compare(values, samples) if values else None
-
-    def _average(self, entries: list[Entry], slice_name: str) -> np.ndarray:
-        return np.mean([self.samples(entry)[slice_name] for entry in entries], axis=0)
-
-    def ranks(self, family: str, selection: str) -> Ranks | None:
-        """Average ranks over the cells (group × level) of a family, on the headline view."""
-        cells = []
-        for group in self.groups:
-            if group.family == family:
-                for level in group.levels:
-                    lines = [line for line in group.lines if line[0] == selection]
-                    means = {line[1]: _mean(group, line, level) for line in lines}
-                    cells.append({m: v for m, v in means.items() if math.isfinite(v)})
-        return average_ranks(cells)
+        return compare(values, influences) if values else None
 
 
-def _mean(group: Group, line: tuple[str, str], level: Any) -> float:
-    values = [entry.value(group.headline) for entry in group.done(line, level).values()]
-    return float(np.mean(values)) if values else math.nan
+def ranks(groups: list[Group]) -> tuple[Ranks | None, str]:
+    """Average ranks over blocks, a block being one data set under one setting (label rates,
+    encoders and protocols are averaged first), and a sentence: what was ranked, or why nothing."""
+    means: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for group in groups:
+        column = headline_column(group)
+        for line in group.lines:
+            values = list(seed_values(group, line, column).values())
+            if line.selection == group.honest and values:
+                means[group.family, group.dataset][line.method].append(float(np.mean(values)))
+    blocks = []
+    for found in means.values():
+        most = max(map(len, found.values()))
+        blocks.append({m: float(np.mean(v)) for m, v in found.items() if len(v) == most})
+    blocks = [block for block in blocks if len(block) > 1]
+    result = average_ranks(blocks)
+    everyone = {m for block in blocks for m in block}
+    if result is None:
+        why = f"this needs {FEWEST_BLOCKS} data set × setting blocks, there are {len(blocks)}"
+        if len(blocks) >= FEWEST_BLOCKS:
+            why = "fewer than two methods have a number in every block"
+        return None, f"No average ranks over data sets: {why}."
+    left = sorted(everyone - set(result.methods))
+    without = f" Left out, for want of a number in some block: {', '.join(left)}." if left else ""
+    p = f" Friedman p = {result.friedman_p:.2g}." if math.isfinite(result.friedman_p) else ""
+    return result, (
+        f"Average ranks over {result.blocks} blocks (a block is one data set under one setting, "
+        f"label rates averaged); bars join what does not differ (Nemenyi, 5 %).{p}{without}"
+    )
 
 
-def _compute_all(arguments: list[tuple[Store, str, str, Path]]) -> None:
-    """Writes the samples of runs: (store, task fingerprint, run id, path) each."""
-    for store, fingerprint, run_id, path in arguments:
-        samples = bootstrap(_task(store, fingerprint), store.scores(run_id))
+# ---- influences ----------------------------------------------------------------------------------
+
+
+def _keys(group: Group) -> tuple[str, ...]:
+    return tuple(sorted({column.key for column in columns_of(group) if column.key}))
+
+
+def _compute_all(arguments: list[tuple[Store, str, str, tuple[str, ...], Path]]) -> None:
+    """Writes the influences of runs: (store, task fingerprint, run id, keys, path) each."""
+    for store, fingerprint, run_id, keys, path in arguments:
+        found = influences(_task(store, fingerprint), store.scores(run_id), keys)
         path.parent.mkdir(parents=True, exist_ok=True)
         for old in path.parent.glob(f"{run_id}-*.npz"):
             old.unlink(missing_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
-            np.savez(file, **samples)
+            arrays: dict[str, Any] = {key: v.astype(np.float32) for key, v in found.items()}
+            np.savez(file, **arrays)
         # not the store's way: what a power cut takes from a cache is computed again
         os.replace(temporary, path)
 
 
 @functools.lru_cache(maxsize=32)
-def _task(store: Store, fingerprint: str) -> dict[str, np.ndarray]:
-    return store.task(fingerprint)
+def _task(store: Store, fingerprint: str) -> Arrays:
+    return dict(store.task(fingerprint))
 
 
-@functools.lru_cache(maxsize=4)
-def _counts(images: int, resamples: int) -> np.ndarray:
-    return resample_counts(images, resamples, seed=0)
-
-
-def bootstrap(task: dict[str, np.ndarray], scores: np.ndarray) -> dict[str, np.ndarray]:
-    """mAP in percent of every view and class group of a task in every resample, (B,) float32 each.
-
-    `scores` (N_test, C). Large test sets take fewer resamples.
-    """
-    targets = task["targets"]
-    resamples = int(np.clip(WORK / max(targets.size, 1), FEWEST, MOST))
-    counts = _counts(len(targets), resamples)
-    everything = bootstrap_average_precision(targets, scores, counts)  # (B, C)
+def influences(
+    task: Arrays, scores: NDArray[np.float32], keys: tuple[str, ...]
+) -> dict[str, Array]:
+    """{"view/metric": (N,)} of scores (N, C)."""
+    targets = task["targets"].astype(np.int8)
     result = {}
-    for name in set(task["groups"].tolist()) - set(task["views"].tolist()):
-        result[str(name)] = _class_mean(everything[:, task[f"group/{name}"]])
-    for name in task["views"]:
-        rows, columns = task[f"view_rows/{name}"], task[f"view_columns/{name}"]
-        chosen = everything[:, columns]
-        if not rows.all():
-            chosen = bootstrap_average_precision(
-                targets[rows][:, columns], scores[rows][:, columns], counts[rows]
-            )
-        result[str(name)] = _class_mean(chosen)
+    for key in keys:
+        view, metric = key.split("/")
+        if metric == "harmonic":
+            continue
+        rows, columns = _view(task, view)
+        labels, chosen = targets[rows][:, columns], scores[rows][:, columns]
+        effect = np.zeros(len(targets))
+        if metric == "mAP":
+            effect[rows] = mean_average_precision(labels, chosen)[0]
+        else:
+            effect[rows] = at_k(labels, chosen, metric)
+        result[key] = effect
+    for key in keys:
+        if key.endswith("/harmonic"):
+            result[key] = _harmonic(task, targets, scores)
     return result
 
 
-def _class_mean(samples: np.ndarray) -> np.ndarray:
-    """(B, C) -> (B,), over the classes that have a positive in the resample."""
-    known = np.isfinite(samples)
-    with np.errstate(invalid="ignore"):
-        return (np.where(known, samples, 0).sum(axis=1) / known.sum(axis=1)).astype(np.float32)
+def _view(task: Arrays, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Rows and columns of a view or of a class group; nothing of one that the task lacks."""
+    if f"view_rows/{name}" in task:
+        return task[f"view_rows/{name}"].astype(bool), task[f"view_columns/{name}"].astype(bool)
+    everything = np.ones(len(task["targets"]), bool)
+    nothing = np.zeros(task["targets"].shape[1], bool)
+    return everything, task.get(f"group/{name}", nothing).astype(bool)
+
+
+def mean_average_precision(
+    targets: NDArray[np.int8], scores: NDArray[np.float32]
+) -> tuple[Array, float]:
+    """Influence (n,) on the mean over classes that have a positive, and that mean."""
+    if targets.size == 0:
+        return np.zeros(len(targets)), math.nan
+    influence, precision = influence_of_average_precision(targets, scores)
+    known = np.isfinite(precision)
+    if not known.any():
+        return np.zeros(len(targets)), math.nan
+    return influence[:, known].mean(axis=1), float(precision[known].mean())
+
+
+def at_k(targets: NDArray[np.int8], scores: NDArray[np.float32], metric: str) -> Array:
+    """Influence (n,) on "P@3", "R@5", "F1@3" …, micro averaged over images."""
+    assert metric in AT_K
+    name, k = metric.split("@")
+    ranked = np.where(targets < 0, -np.inf, scores)
+    top = np.argsort(-ranked, axis=1, kind="stable")[:, : int(k)]
+    found = np.take_along_axis(targets, top, 1)
+    hits, guesses = (found == 1).sum(1).astype(float), (found >= 0).sum(1).astype(float)
+    actual = (targets == 1).sum(1).astype(float)
+    if name == "F1":
+        return influence_of_ratio(2 * hits, guesses + actual)
+    return influence_of_ratio(hits, guesses if name == "P" else actual)
+
+
+def _harmonic(task: Arrays, targets: NDArray[np.int8], scores: NDArray[np.float32]) -> Array:
+    """Influence (N,) on the harmonic mean of the mAP of seen and unseen classes."""
+    effects, values = [], []
+    for name in ("seen", "unseen"):
+        rows, columns = _view(task, name)
+        effect = np.zeros(len(targets))
+        found, value = mean_average_precision(targets[rows][:, columns], scores[rows][:, columns])
+        effect[rows] = found
+        effects.append(effect)
+        values.append(value)
+    seen, unseen = values
+    slope = 2 / (seen + unseen) ** 2 if seen + unseen > 0 else 0.0
+    return slope * (unseen**2 * effects[0] + seen**2 * effects[1])

@@ -1,19 +1,25 @@
-"""Are these two numbers different? Intervals over seeds, a paired bootstrap over test images, Holm,
-ranks.
+"""Are these two numbers different? Intervals over seeds, the paired error of a difference over test
+images and seeds, comparisons with the best, ranks.
 
-Shapes: N test images, C classes, B resamples, S seeds, M methods. Scores of methods are average
-precisions in percent.
+Shapes: N test images, C classes, S seeds, M methods. Scores of methods are in percent. What the
+procedures hold to, simulated, stands in docs/statistics.md.
 """
 
+import functools
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
-from scipy.sparse import csr_array
 
-BLOCK = 250  # resamples at a time: keeps the dense operands in cache
+Array = NDArray[np.float64]
+LEVEL = 0.05  # family-wise error of the marks in one column of a table
+POWER = 0.8  # of the detectable difference
+SHARED = 4.0  # degrees of freedom that the shared noise of seeds counts for at most
+FEWEST_BLOCKS = 5  # below which average ranks say nothing (Demšar, JMLR 2006, section 3.2.2)
 
 
 @dataclass(frozen=True)
@@ -28,212 +34,306 @@ class Interval:
     n: int
 
 
-def interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Student's t interval of the mean of independent `values` (S,); without width information for
     a single value."""
-    values = np.asarray(values, float)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Interval(mean, math.nan, math.nan, math.nan, len(values))
-    sd = float(values.std(ddof=1))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
-    return Interval(mean, sd, mean - half, mean + half, len(values))
+    found = np.asarray(values, float)
+    mean = float(found.mean())
+    if len(found) < 2:
+        return Interval(mean, math.nan, math.nan, math.nan, len(found))
+    sd = float(found.std(ddof=1))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(found) - 1)) * sd / math.sqrt(len(found))
+    return Interval(mean, sd, mean - half, mean + half, len(found))
 
 
-def resample_counts(images: int, resamples: int, seed: int) -> np.ndarray:
-    """(N, B) uint8: how often each image is drawn in each bootstrap resample. Same arguments, same
-    resamples."""
-    rng = np.random.default_rng(seed)
-    counts = np.empty((images, resamples), np.uint8)
-    for column in range(resamples):
-        counts[:, column] = np.minimum(
-            np.bincount(rng.integers(images, size=images), minlength=images), 255
-        )
-    return counts
+# ---- what one test image does to a metric --------------------------------------------------------
 
 
-def bootstrap_average_precision(
-    targets: np.ndarray, scores: np.ndarray, counts: np.ndarray
-) -> np.ndarray:
-    """Average precision in percent of every class in every resample, (B, C) float32; nan where no
-    positive was drawn.
+def influence_of_average_precision(
+    targets: NDArray[np.int8], scores: NDArray[np.float32]
+) -> tuple[Array, Array]:
+    """Influence (N, C) of every image on the average precision (C,) of every class, in percent.
 
-    `targets` (N, C) with -1 for cells to leave out, `scores` (N, C), `counts` (N, B) from
-    `resample_counts`. Images are sorted once per class; a resample is then a vector of weights, and
-    only the places where a positive stands matter: the weights between two such places are summed
-    by a sparse product. Tied scores share one threshold.
+    `targets` (N, C) with -1 for cells to leave out. With a weight w_k for image k, AP = Σ over
+    positives i of w_i F_i / S_i, divided by Σ w_i, where F_i and S_i are the summed weights of
+    positives and of all images scored at least as high as i; the influence is the derivative by
+    w_k at w = 1. The sum of squared influences estimates the variance of AP over test sets of this
+    size (the infinitesimal jackknife: Jaeckel 1972; Efron, "The jackknife, the bootstrap and other
+    resampling plans", 1982, chapter 6), and the influence of a difference is the difference of
+    influences, so pairing costs nothing. Tied scores share one threshold; a class without a
+    positive is nan.
     """
-    samples = np.full((counts.shape[1], targets.shape[1]), np.nan, np.float32)
-    segments = [_segments(targets[:, c], scores[:, c]) for c in range(targets.shape[1])]
-    for start in range(0, counts.shape[1], BLOCK):
-        weights = counts[:, start : start + BLOCK].astype(np.float32)
-        for c, pair in enumerate(segments):
-            if pair is not None:
-                samples[start : start + BLOCK, c] = _weighted_average_precision(*pair, weights)
-    return samples
+    n = len(targets)
+    order = np.argsort(-scores, axis=0, kind="stable")
+    ranked, labels = np.take_along_axis(scores, order, 0), np.take_along_axis(targets, order, 0)
+    positive, known = labels == 1, labels >= 0
+    place = np.arange(n)[:, None]
+    changes = ranked[1:] != ranked[:-1]
+    edge = np.ones((1, targets.shape[1]), bool)
+    last = np.where(np.concatenate([changes, edge]), place, n - 1)
+    first = np.where(np.concatenate([edge, changes]), place, 0)
+    last = np.minimum.accumulate(last[::-1], axis=0)[::-1]  # of the images tied with this one
+    first = np.maximum.accumulate(first, axis=0)
+    seen = np.maximum(np.take_along_axis(np.cumsum(known, axis=0), last, 0), 1).astype(float)
+    found = np.take_along_axis(np.cumsum(positive, axis=0), last, 0).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a class without a positive
+        number = positive.sum(axis=0)
+        value = (positive * found / seen).sum(axis=0) / number
+        gained = np.cumsum((positive / seen)[::-1], axis=0)[::-1]  # Σ over positives below, 1 / S
+        lost = np.cumsum((positive * found / seen**2)[::-1], axis=0)[::-1]  # … F / S²
+        gained, lost = np.take_along_axis(gained, first, 0), np.take_along_axis(lost, first, 0)
+        slope = (positive * (found / seen - value + gained) - known * lost) / number
+    influence = np.empty_like(slope)
+    np.put_along_axis(influence, order, slope, 0)
+    return 100 * influence, 100 * value
 
 
-def _segments(targets: np.ndarray, scores: np.ndarray) -> tuple[csr_array, csr_array] | None:
-    """Two (T, N) indicators over the T thresholds at which a positive stands: all images since the
-    previous one, and the positives among them. None without a positive."""
-    known = np.flatnonzero(targets >= 0)
-    order = known[np.argsort(-scores[known], kind="stable")]
-    positive = targets[order] == 1
-    if not positive.any():
-        return None
-    # one past each group of tied scores
-    ends = np.append(np.flatnonzero(np.diff(scores[order])) + 1, len(order))
-    ends = ends[np.diff(np.concatenate([[0], np.cumsum(positive)[ends - 1]])) > 0]
-    starts = np.concatenate([[0], ends]).astype(np.int32)
-    # what follows the last positive never changes the precision
-    kept = order[: ends[-1]].astype(np.int32)
-    shape = (len(ends), len(targets))
-    everything = csr_array((np.ones(len(kept), np.float32), kept, starts), shape=shape)
-    positives_before = np.concatenate([[0], np.cumsum(positive)])[starts].astype(np.int32)
-    hits = order[positive].astype(np.int32)
-    return everything, csr_array(
-        (np.ones(len(hits), np.float32), hits, positives_before), shape=shape
-    )
+def influence_of_ratio(above: Array, below: Array) -> Array:
+    """Influence (N,) in percent on Σ above / Σ below, of sums over images (N,) each: micro
+    averaged precision, recall and F1."""
+    total = max(float(below.sum()), 1e-12)
+    share = float(above.sum()) / total
+    return np.asarray(100 * (above - share * below) / total, float)
 
 
-def _weighted_average_precision(
-    everything: csr_array, positives: csr_array, weights: np.ndarray
-) -> np.ndarray:
-    hits = positives @ weights  # (T, B)
-    found = _running_sum(hits)
-    seen = _running_sum(everything @ weights)
-    with np.errstate(invalid="ignore"):  # 0/0: no positive in this resample
-        precision = found / np.maximum(seen, 1)
-        return 100 * (hits * precision).sum(axis=0) / found[-1]
+# ---- comparisons ---------------------------------------------------------------------------------
 
 
-def _running_sum(values: np.ndarray) -> np.ndarray:
-    """`np.cumsum(values, axis=0)` of (T, B) in steps of whole rows, which is three times as
-    fast."""
-    step = 8
-    padded = np.zeros((-(-len(values) // step), step, values.shape[1]), values.dtype)
-    padded.reshape(-1, values.shape[1])[: len(values)] = values
-    for k in range(1, step):
-        padded[:, k] += padded[:, k - 1]
-    padded[1:] += np.cumsum(padded[:-1, -1], axis=0)[:, None]
-    return padded.reshape(-1, values.shape[1])[: len(values)]
+@dataclass(frozen=True)
+class Verdict:
+    """A method beside the best of its column. `gap` is method minus best in points, with its
+    simultaneous interval; `p` is corrected for all methods that may still be the best; `detectable`
+    is the true gap that would be found in four of five repetitions."""
+
+    gap: float
+    low: float
+    high: float
+    p: float
+    tied: bool  # not significantly below the best
+    detectable: float
+    comparable: bool = True  # False: no seed in common with the best, and everything else is nan
+
+
+APART = Verdict(math.nan, math.nan, math.nan, math.nan, False, math.nan, comparable=False)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is known of a difference: how it varies over test images (the squared standard error
+    and its degrees of freedom), over `seeds` common seeds (the sample variance of one seed's
+    difference), and how each method varies over its own seeds (sample variances; nan for one
+    seed)."""
+
+    images: Array  # (M, M)
+    images_dof: Array  # (M, M)
+    pairs: Array  # (M, M)
+    seeds: NDArray[np.int64]  # (M, M), 0 = not comparable
+    methods: Array  # (M,)
+    methods_dof: Array  # (M,), 0 for one seed
+
+    def of(self, one: int, active: Sequence[int]) -> tuple[Array, Array]:
+        """Standard errors (A,) of the differences of the `active` methods to method `one`, and
+        their degrees of freedom (Welch and Satterthwaite).
+
+        Two or three seeds say little about the noise of seeds, and a pair that varies little by
+        luck would look certain. Its variance is therefore drawn, where it is lower, towards the
+        mean of the methods that are compared, with the weight of that mean's degrees of freedom
+        (`SHARED` at most; few where one method varies much and the others little); it is never
+        lowered.
+        """
+        images, pairs = self.images[active, one], self.pairs[active, one]
+        seeds = self.seeds[active, one].astype(float)
+        varying, free = self.methods[[one, *active]], self.methods_dof[[one, *active]]
+        varying, free = varying[free > 0], free[free > 0]
+        shared = 2 * float(varying.mean()) if len(varying) else 0.0
+        # Welch and Satterthwaite; s⁴ (ν + 2) / ν is what estimates σ⁴
+        weight = 0.0
+        if shared > 0:
+            weight = min(SHARED, float(varying.sum() ** 2 / (varying**2 / (free + 2)).sum()))
+        own = np.maximum(seeds - 1, 0)
+        pairs = np.where(own > 0, pairs, 0.0)
+        mixed = (weight * shared + own * pairs) / np.maximum(weight + own, 1e-12)
+        variance = np.maximum(mixed, pairs) / np.maximum(seeds, 1)
+        known = np.where(mixed > pairs, weight + own, own)
+        total = images + variance
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = images**2 / self.images_dof[active, one]
+            parts = parts + np.where(variance > 0, variance**2 / known, 0)
+            dof = np.where(parts > 0, total**2 / parts, np.inf)
+        return np.sqrt(total), dof
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every method against every other in one cell. `difference[i, j]` is method i minus method j
-    in points.
-
-    `p` is corrected by Holm over all pairs, so the chance of any false difference in the cell is at
-    most 5 %. `detectable` is the true difference that this cell would find in four of five
-    repetitions (median over pairs).
-    """
+    """Methods in one column: `difference[i, j]` is method i minus method j in points over their
+    common seeds, nan without any."""
 
     methods: tuple[str, ...]
-    difference: np.ndarray  # (M, M), nan without a common seed
-    error: np.ndarray  # (M, M) standard errors
-    p: np.ndarray  # (M, M)
-    best: str
-    tied: frozenset[str]  # not significantly below the best; holds the best
-    detectable: float
+    difference: Array  # (M, M)
+    noise: Noise
+    best: str  # "" when less than half of the methods share a seed
+    verdicts: dict[str, Verdict]
+
+    @property
+    def tied(self) -> frozenset[str]:
+        """The best and what is not significantly below it."""
+        return frozenset(m for m, verdict in self.verdicts.items() if verdict.tied)
+
+    def all_pairs(self) -> Array:
+        """(M, M) p values of every pair, corrected for all pairs (Tukey)."""
+        size = len(self.methods)
+        p = np.ones((size, size))
+        for k in range(size):
+            error, dof = self.noise.of(k, range(size))
+            p[:, k] = [tukey(one, size) for one in two_sided(self.difference[:, k], error, dof)]
+        return p
 
 
 def compare(
     values: Mapping[str, Mapping[int, float]],
-    samples: Mapping[str, Mapping[int, np.ndarray]],
-    level: float = 0.05,
+    influences: Mapping[str, Mapping[int, Array]],
+    level: float = LEVEL,
 ) -> Comparison:
-    """Compares methods on the same test images and the same seeds.
+    """Compares methods with the best of them, on the same test images and the same seeds.
 
-    `values[method][seed]` is the score, `samples[method][seed]` (B,) its bootstrap under resamples
-    that all methods and seeds share. Two sources of noise are added: the test images (variance of
-    the seed-averaged difference over resamples) and the seeds (sample variance of the difference,
-    where there are two or more). The second has few degrees of freedom, hence Student's t with
-    those of Welch and Satterthwaite.
+    `values[method][seed]` is the score, `influences[method][seed]` (N,) what each test image does
+    to it. Two sources of noise are added: the test images (squared influences of the seed-averaged
+    difference) and the seeds (see `Noise.of`).
     """
     methods = tuple(values)
     size = len(methods)
-    difference, error, p = np.zeros((size, size)), np.zeros((size, size)), np.ones((size, size))
-    spread = []  # what `error` must be multiplied by for a detectable difference
-    for i in range(size):
-        for j in range(i):
-            a, b = methods[i], methods[j]
-            seeds = sorted(set(values[a]) & set(values[b]))
-            gap, se, dof = _paired(
-                np.array([values[a][s] - values[b][s] for s in seeds]),
-                [np.asarray(samples[a][s], float) - samples[b][s] for s in seeds],
-            )
-            difference[i, j], difference[j, i], error[i, j], error[j, i] = gap, -gap, se, se
-            p[i, j] = (
-                2 * stats.t.sf(abs(gap) / se, dof)
-                if se > 0
-                else math.nan
-                if math.isnan(gap)
-                else float(gap == 0)
-            )
-            spread.append(se * (stats.t.ppf(1 - level / 2, dof) + stats.t.ppf(0.8, dof)))
-    lower = np.tril_indices(size, -1)
-    p[lower] = holm(p[lower])
-    p.T[lower] = p[lower]
-    best = max(methods, key=lambda m: float(np.mean(list(values[m].values()))))
-    row = methods.index(best)
-    tied = frozenset(
-        m for k, m in enumerate(methods) if not (p[row, k] < level and difference[row, k] > 0)
-    )
-    spread = [s for s in spread if not math.isnan(s)]
-    return Comparison(
-        methods, difference, error, p, best, tied, float(np.median(spread)) if spread else math.nan
-    )
+    difference = np.full((size, size), math.nan)
+    images, images_dof = np.zeros((size, size)), np.full((size, size), math.inf)
+    pairs = np.full((size, size), math.nan)
+    common = np.zeros((size, size), np.int64)
+    for i, j in itertools.combinations_with_replacement(range(size), 2):
+        a, b = methods[i], methods[j]
+        seeds = sorted(set(values[a]) & set(values[b]))
+        both = [(i, j), (j, i)]
+        for pair in both:
+            common[pair] = len(seeds)
+        if seeds:
+            gaps = np.array([values[a][s] - values[b][s] for s in seeds])
+            effect = np.mean([influences[a][s] - influences[b][s] for s in seeds], axis=0)
+            squares = _sum_of_squares(effect)
+            difference[i, j], difference[j, i] = gaps.mean(), -gaps.mean()
+            for pair in both:
+                images[pair], images_dof[pair] = squares
+                pairs[pair] = float(gaps.var(ddof=1)) if len(seeds) > 1 else math.nan
+    own = np.array([_variance(list(found.values())) for found in values.values()], float)
+    free = np.array([len(found) - 1 for found in values.values()], float)
+    noise = Noise(images, images_dof, pairs, common, own, free)
+    means = {m: float(np.mean(list(found.values()))) for m, found in values.items()}
+    reach = (common > 0).sum(axis=1) - 1  # others that share a seed
+    among = [m for m, n in zip(methods, reach, strict=True) if 2 * n >= size - 1]
+    best = max(among, key=means.__getitem__) if among else ""
+    verdicts = dict.fromkeys(methods, APART)
+    if best:
+        row = methods.index(best)
+        found = against_best(difference[:, row], noise, row, level)
+        verdicts = dict(zip(methods, found, strict=True))
+    return Comparison(methods, difference, noise, best, verdicts)
 
 
-def _paired(gaps: np.ndarray, samples: list[np.ndarray]) -> tuple[float, float, float]:
-    """Mean difference over seeds, its standard error and the degrees of freedom of that error."""
-    if len(gaps) == 0:
-        return math.nan, math.nan, math.nan
-    from_images = float(np.nanvar(np.mean(samples, axis=0), ddof=1))
-    from_seeds = float(np.var(gaps, ddof=1)) / len(gaps) if len(gaps) > 1 else 0.0
-    total = from_images + from_seeds
-    dof = (len(gaps) - 1) * (total / from_seeds) ** 2 if from_seeds > 0 else math.inf
-    return float(gaps.mean()), math.sqrt(total), dof
+def _sum_of_squares(effect: Array) -> tuple[float, float]:
+    """Σ e² and the degrees of freedom that it has as an estimate of a variance: N for normal
+    effects, fewer where few images (the rare positives) decide."""
+    squares = np.square(effect)
+    total = float(squares.sum())
+    spread = float(np.square(squares).sum()) - total**2 / len(effect)
+    return total, 2 * total**2 / spread if spread > 0 else math.inf
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down correction: adjusted p values in the order given; nan stays nan and does not
-    count."""
-    p = np.asarray(p, float)
-    adjusted = np.full(len(p), np.nan)
-    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan sorts last
-    scaled = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1) if len(order) else []
-    return adjusted
+def _variance(values: Sequence[float]) -> float:
+    return float(np.var(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def against_best(gap: Array, noise: Noise, best: int, level: float = LEVEL) -> list[Verdict]:
+    """One verdict a method, from its gap (M,) to the method at place `best`.
+
+    Step by step, as a model confidence set is made (Hansen, Lunde and Nason, Econometrica 2011):
+    of the methods that may still be the best, take the one with the least p; if it is below
+    `level` after Tukey's correction for the number of those methods, it is out, and the next is
+    judged among one method less. The correction is that of all pairs among them, because the best
+    is itself chosen by its score. Methods far below are out first and cost the others nothing.
+    """
+    verdicts = [APART] * len(gap)
+    verdicts[best] = Verdict(0.0, 0.0, 0.0, 1.0, True, math.nan)
+    active = [k for k in range(len(gap)) if k != best and math.isfinite(gap[k])]
+    largest, stopped = 0.0, False
+    while active:
+        errors, dofs = noise.of(best, active)
+        p = two_sided(gap[active], errors, dofs)
+        first = int(np.argmin(p))
+        among = len(active) + 1
+        stopped = not (tukey(float(p[first]), among) < level and gap[active[first]] < 0)
+        judged = np.argsort(p, kind="stable") if stopped else [first]
+        for step, place in enumerate(judged):
+            k, error, dof = active[place], float(errors[place]), float(dofs[place])
+            largest = max(largest, tukey(float(p[place]), among - step))
+            half = error * float(stats.t.isf(pointwise(level, among) / 2, dof))
+            found = half + error * float(stats.t.ppf(POWER, dof))
+            low, high = float(gap[k]) - half, float(gap[k]) + half
+            verdicts[k] = Verdict(float(gap[k]), low, high, largest, stopped, found)
+        if stopped:
+            break
+        del active[first]
+    return verdicts
+
+
+def two_sided(gap: Array, error: Array, dof: Array) -> Array:
+    """p values of Student's t; 1 for equal numbers without error, nan where there is no gap."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * stats.t.sf(np.abs(gap) / error, dof)
+    return np.where(np.isnan(gap), math.nan, np.where(error > 0, p, (gap == 0).astype(float)))
+
+
+def tukey(p: float, methods: int) -> float:
+    """The p value of one pair, corrected for all pairs of `methods`: the chance that the range of
+    as many standard normal variables exceeds √2 times its normal quantile. p itself for two."""
+    if methods <= 2 or math.isnan(p):
+        return p
+    quantile = math.sqrt(2) * float(stats.norm.isf(p / 2))
+    return float(stats.studentized_range.sf(quantile, methods, np.inf)) if p < 1 else 1.0
+
+
+@functools.cache
+def pointwise(level: float, methods: int) -> float:
+    """The p value of one pair that `tukey` turns into `level`."""
+    if methods <= 2:
+        return level
+    quantile = float(stats.studentized_range.isf(level, methods, np.inf)) / math.sqrt(2)
+    return 2 * float(stats.norm.sf(quantile))
+
+
+# ---- ranks ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Average ranks (1 = best) over complete cells, Nemenyi's critical difference and Friedman's p
+    """Average ranks (1 = best) over blocks, Nemenyi's critical difference and Friedman's p
     value."""
 
     methods: tuple[str, ...]
-    average: np.ndarray  # (M,)
+    average: Array  # (M,)
     critical_difference: float
     friedman_p: float
-    cells: int
+    blocks: int
 
 
-def average_ranks(cells: list[Mapping[str, float]], level: float = 0.05) -> Ranks | None:
-    """Ranks methods over the cells that every method completed (Demšar, JMLR 2006); None below two
-    cells or methods."""
-    methods = tuple(sorted({m for cell in cells for m in cell}))
-    # (cells, M)
-    complete = np.array([[cell[m] for m in methods] for cell in cells if len(cell) == len(methods)])
-    if len(methods) < 2 or len(complete) < 2:
+def average_ranks(
+    blocks: Sequence[Mapping[str, float]], fewest: int = FEWEST_BLOCKS
+) -> Ranks | None:
+    """Ranks the methods that have a number in every block (Demšar, JMLR 2006); a block is one data
+    set under one setting, since numbers of one data set are not independent. None below `fewest`
+    blocks or two methods."""
+    methods = tuple(sorted(set.intersection(*map(set, blocks)))) if blocks else ()
+    if len(methods) < 2 or len(blocks) < fewest:
         return None
+    complete = np.array([[block[m] for m in methods] for block in blocks])  # (blocks, M)
     average = stats.rankdata(-complete, axis=1).mean(axis=0)
     size, n = len(methods), len(complete)
-    quantile = stats.studentized_range.ppf(1 - level, size, np.inf) / math.sqrt(2)
-    p = (
-        float(stats.friedmanchisquare(*complete.T).pvalue)
-        if size > 2
-        else float(stats.wilcoxon(*complete.T).pvalue)
-    )
-    return Ranks(methods, average, float(quantile * math.sqrt(size * (size + 1) / (6 * n))), p, n)
+    quantile = float(stats.studentized_range.ppf(1 - LEVEL, size, np.inf)) / math.sqrt(2)
+    test = stats.friedmanchisquare if size > 2 else stats.wilcoxon
+    p = float(test(*complete.T).pvalue)
+    return Ranks(methods, average, quantile * math.sqrt(size * (size + 1) / (6 * n)), p, n)

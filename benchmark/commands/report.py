@@ -1,15 +1,18 @@
-"""`report`: tables, figures and the page from whatever exists, at any moment."""
+"""`report`: tables, figures, the data frame and the page from whatever exists, at any moment."""
 
 import argparse
 import functools
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmark import data, registry
 from benchmark.commands.suite import Suite
-from benchmark.plan import Row, recorded_rows
+from benchmark.plan import recorded_rows
+from benchmark.planned import Planned, kept
 from benchmark.store import Store
 from reports import page
+from reports.groups import About
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
@@ -23,15 +26,44 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
 
 
 def write(outs: list[Path], arguments: argparse.Namespace) -> int:
-    rows = [row for out in outs for row in recorded_rows(Store(out).records())]
-    path = build(outs, rows, tables_only=arguments.tables_only)
+    path = build(outs, tables_only=arguments.tables_only)
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     return 0
 
 
-def build(outs: list[Path], rows: list[Row], tables_only: bool = False) -> Path:
-    """Writes the report below the first folder and says where."""
-    path = page.build(outs, plan=rows, tables_only=tables_only)
-    print(f"Report: {path.resolve()}")
-    return path
+def build(outs: list[Path], tables_only: bool = False) -> Path:
+    """Writes the report below the first folder, prints its summary and says where it lies."""
+    rows = list(planned_or_recorded(outs))
+    report = page.build(
+        outs,
+        plan=rows,
+        methods=about({row.spec.method.name for row in rows}),
+        embedded=[name for name in data.names() if data.embedded(name)],
+        tables_only=tables_only,
+    )
+    print("\n".join(filter(None, [report.text, "", f"Report: {report.path.resolve()}"])))
+    return report.path
+
+
+def planned_or_recorded(outs: list[Path]) -> Iterable[Planned]:
+    """What the kept plans asked for, and every record; of a run that both know the record's state
+    and the plan's command."""
+    plans = {row.spec.id: row for out in outs for row in kept(out)}
+    recorded = [row for out in outs for row in recorded_rows(Store(out).records())]
+    for row in recorded:
+        plan = plans.pop(row.id, None)
+        yield Planned(row.spec, row.state, row.reason, plan.command if plan else "")
+    yield from plans.values()
+
+
+def about(names: Iterable[str]) -> dict[str, About]:
+    """What methods say of themselves; a plugin that is gone keeps its name."""
+    found = {}
+    for name in names:
+        try:
+            plugin = registry.load("methods", name)
+            found[name] = About(plugin.title, str(getattr(plugin, "needs", name)))
+        except ValueError:
+            continue
+    return found

@@ -13,6 +13,7 @@ from benchmark.commands import report
 from benchmark.commands.plan import planned
 from benchmark.commands.suite import Suite
 from benchmark.plan import DONE, NOT_APPLICABLE, STALE, Row, selected
+from benchmark.planned import Planned, keep
 from benchmark.sweep.schedule import parse_duration, run_jobs
 from benchmark.sweep.slots import machine_slots
 
@@ -39,6 +40,8 @@ def sweep(
     rows: list[Row], timeout: float | None, arguments: argparse.Namespace, suite: Suite
 ) -> int:
     chosen, ok = selected(rows, arguments.fresh), True
+    command = shlex.join(["python", *sys.argv])
+    keep(Path(arguments.out), command, [Planned(r.spec, r.state, r.reason) for r in rows])
     not_applicable = sum(row.state == NOT_APPLICABLE for row in rows)
     done = len(rows) - not_applicable - len(chosen)
     if chosen:
@@ -53,7 +56,7 @@ def sweep(
             timeout=timeout,
             environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
             rerun={row.id for row in chosen if row.state in (DONE, STALE)},
-            continue_command=shlex.join(["python", *sys.argv]),
+            continue_command=command,
         )
         if summary.interrupted:
             return 130
@@ -67,5 +70,5 @@ def sweep(
                 f"{stale} of them by code that has changed since: --fresh stale runs those again."
             )
         print(f"All {done} runs are done; nothing to compute. {hint}")
-    report.build([Path(arguments.out)], rows)
+    report.build([Path(arguments.out)])
     return 0 if ok and not selected(rows, "") else 1

@@ -1,38 +1,42 @@
-"""Who differs from whom: the matrix of differences of a cell, and average ranks over all cells of a
-family."""
+"""Who differs from whom: the differences in a column as a matrix, and average ranks."""
 
 import itertools
 import math
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from reports.figures.style import INK, Artist, axes_of, cut, literal
+from reports.figures.style import INK, Artist, axes_of, literal
+from reports.labels import cut
 from reports.statistics import Comparison, Ranks
 
 
 def matrix(comparison: Comparison, artist: Artist) -> Figure:
-    """Differences in points, row minus column; coloured where they are significant."""
-    means = comparison.difference.sum(axis=1)
-    order = np.argsort(-np.nan_to_num(means), kind="stable")
+    """Differences in points, row minus column; coloured where they are significant among all
+    pairs."""
+    significance = comparison.all_pairs()
+    means = np.nan_to_num(comparison.difference).sum(axis=1)
+    order = np.argsort(-means, kind="stable")
     methods = [comparison.methods[k] for k in order]
     names = [literal(cut(m, 26)) for m in methods]
     left = 0.2 + 0.07 * max(map(len, names))
     figure, axes = axes_of(0.36 * len(methods), left, below=0.2 + 0.032 * max(map(len, names)))
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    strongest = max(float(np.nanmax(np.abs(comparison.difference))), 1e-9)
+    strongest = max(float(np.max(np.abs(np.nan_to_num(comparison.difference)))), 1e-9)
     colours = sns.color_palette("vlag_r", as_cmap=True)
     for i, j in itertools.permutations(range(len(methods)), 2):
-        difference, p = comparison.difference[order[i], order[j]], comparison.p[order[i], order[j]]
+        difference = comparison.difference[order[i], order[j]]
+        p = significance[order[i], order[j]]
         if math.isfinite(p):
             tag, ink = f"{artist.tag(methods[i])}-and-{artist.looks[methods[j]].index}", INK
             if p < 0.05:  # at least half of the colour, so that a significant cell is never pale
                 shade = 0.5 + math.copysign(0.15 + 0.35 * abs(difference) / strongest, difference)
                 axes.add_patch(
-                    plt.Rectangle(
+                    Rectangle(
                         (j - 0.48, i - 0.46),
                         0.96,
                         0.92,
@@ -42,7 +46,7 @@ def matrix(comparison: Comparison, artist: Artist) -> Figure:
                     )
                 )
                 ink = "#ffffff" if abs(shade - 0.5) > 0.32 else "#222222"
-            style = {"color": ink, "fontsize": 8, "alpha": 1 if p < 0.05 else 0.6}
+            style: dict[str, Any] = {"color": ink, "fontsize": 8, "alpha": 1 if p < 0.05 else 0.6}
             axes.text(j, i, f"{difference:+.1f}", ha="center", va="center", gid=tag, **style)
     axes.set_xticks(range(len(methods)), names, rotation=20, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(methods)), names)
@@ -94,5 +98,5 @@ def critical_difference(ranks: Ranks, artist: Artist) -> Figure:
     axes.set(
         xlim=(0.8, len(order) + 0.2), ylim=(-len(order) + 0.5, 1.7), xticks=range(1, len(order) + 1)
     )
-    axes.set_xlabel(f"average rank over {ranks.cells} cells (1 = best)")
+    axes.set_xlabel(f"average rank over {ranks.blocks} blocks (1 = best)")
     return figure

@@ -1,22 +1,25 @@
 """The figures of a group, as SVG and PDF."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import joblib
 import matplotlib
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from reports.columns import Column, columns_of, headline_column, seed_values
 from reports.figures.comparisons import critical_difference, matrix
-from reports.figures.style import INK, STYLE, Artist, Look, canvas, dash, plain_log, save
-from reports.groups import Group
+from reports.figures.style import INK, STYLE, Artist, Look, canvas, plain_log, save
+from reports.groups import Group, Line
 from reports.significance import Significance
 from reports.statistics import Comparison, Ranks, interval
-from reports.tables.main import Column, columns_of, seed_values
+from reports.tables.side import mean_seconds
 
 PARALLEL_FROM = 4  # groups, from which worker processes are worth their start
 DOTS = 200  # of single classes for each method
@@ -24,13 +27,14 @@ DOTS = 200  # of single classes for each method
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure: a file name, a caption and the SVG."""
+    """A finished figure: a file name, a caption and the SVG; `tips` are what the pointer is told
+    over its shapes."""
 
     name: str
     caption: str
     svg: str
-    family: str
-    group: str  # name of the group's table, "" for a figure of the whole family
+    group: str  # name of the group's table, "" for a figure over all of them
+    tips: dict[str, str] = field(default_factory=dict)
 
 
 # ---- figures -------------------------------------------------------------------------------------
@@ -40,33 +44,37 @@ def curve(group: Group, artist: Artist) -> Figure:
     """mAP against the fraction of known labels: mean, t interval over seeds as bars, every seed as
     a dot."""
     figure, axes = canvas(group.lines)
-    everything = []
+    everything: list[float] = []
     for line in group.lines:
         points = []
         for level in group.levels:
             values = seed_values(group, line, Column("", level, group.headline))
-            if values:
+            if values and level is not None:
                 points.append((100 * level, interval(list(values.values()))))
                 everything += values.values()
             for seed, value in values.items() if len(values) > 1 else ():
                 run = group.entries(line, level)[seed].id
-                style = {"color": artist.colour(line), "alpha": 0.5, "markeredgewidth": 0}
-                axes.plot(
-                    [100 * level], [value], ".", markersize=4, gid=artist.tag(line[1], run), **style
-                )
+                tip = f"{line.text}, {100 * (level or 0):g} %, seed {seed}: {value:.2f}"
+                gid = artist.tag(line.method, run, tip)
+                style: dict[str, Any] = {
+                    "color": artist.colour(line),
+                    "alpha": 0.5,
+                    "markeredgewidth": 0,
+                }
+                axes.plot([100 * (level or 0)], [value], ".", markersize=4, gid=gid, **style)
         if points:
             x, means = [p[0] for p in points], [p[1].mean for p in points]
-            style = {
-                "color": artist.colour(line),
-                "marker": artist.looks[line[1]].marker,
-                "markersize": 3.5,
-            }
-            axes.plot(x, means, gid=artist.tag(line[1]), **style, **dash(line))
+            axes.plot(x, means, gid=artist.tag(line.method), **artist.style(line))
+            for at, found in points:  # single marks over the line, so that each can be named
+                tip = f"{line.text}, {at:g} %: mean {found.mean:.2f}"
+                tip += f", 95 % interval {found.low:.2f} to {found.high:.2f}" * (found.n > 1)
+                gid = artist.tag(line.method, tip=tip)
+                axes.plot([at], [found.mean], gid=gid, **artist.style(line))
             low, high = [p[1].low for p in points], [p[1].high for p in points]
             whiskers = axes.vlines(
                 x, low, high, color=artist.colour(line), linewidth=0.9, alpha=0.6
             )
-            whiskers.set_gid(artist.tag(line[1]))
+            whiskers.set_gid(artist.tag(line.method))
     if everything:  # intervals of two seeds may be wider than the picture
         margin = 0.08 * (max(everything) - min(everything)) + 0.5
         axes.set_ylim(min(everything) - margin, min(max(everything) + margin, 100.5))
@@ -85,11 +93,13 @@ def bars(group: Group, artist: Artist) -> Figure:
             values = list(seed_values(group, line, column).values())
             if values:
                 x = position + (k - (len(lines) - 1) / 2) * width
-                colour = artist.colour(line)
-                bar = axes.bar(x, np.mean(values), width * 0.92, color=colour, alpha=0.85)[0]
-                bar.set_gid(artist.tag(line[1]))
-                dots = {"color": INK, "markersize": 2.5, "gid": artist.tag(line[1])}
-                axes.plot([x] * len(values), values, ".", **dots)
+                tip = f"{line.text}, {column.label}: {np.mean(values):.2f}"
+                bar = axes.bar(
+                    x, np.mean(values), width * 0.92, color=artist.colour(line), alpha=0.85
+                )[0]
+                bar.set_gid(artist.tag(line.method, tip=tip))
+                gid = artist.tag(line.method)
+                axes.plot([x] * len(values), values, ".", color=INK, markersize=2.5, gid=gid)
     axes.set_xticks(range(len(columns)), [column.label for column in columns])
     axes.set(ylabel="mAP (%)", ylim=(0, 100))
     artist.legend(axes, lines)
@@ -103,23 +113,14 @@ def seen_unseen(group: Group, artist: Artist) -> Figure:
     axes.grid(axis="x", linewidth=0.6)
     limits = [100.0, 0.0]
     for line in group.lines:
-        for entry in group.done(line, None).values():
-            x, y = entry.value("seen"), entry.value("unseen")
+        for seed, result in group.done(line, None).items():
+            x, y = result.value("seen"), result.value("unseen")
             if math.isfinite(x + y):
-                face = "none" if line[0] == "oracle" else artist.colour(line)
-                style = {
-                    "color": artist.colour(line),
-                    "marker": artist.looks[line[1]].marker,
-                    "markersize": 6,
-                }
-                axes.plot(
-                    [x],
-                    [y],
-                    gid=artist.tag(line[1], entry.id),
-                    markerfacecolor=face,
-                    alpha=0.85,
-                    **style,
-                )
+                face = "none" if line.selection == "oracle" else artist.colour(line)
+                tip = f"{line.text}, seed {seed}: seen {x:.2f}, unseen {y:.2f}"
+                gid = artist.tag(line.method, result.id, tip)
+                style = {**artist.style(line), "markersize": 6, "markerfacecolor": face}
+                axes.plot([x], [y], gid=gid, alpha=0.85, **style)
                 limits = [min(limits[0], x, y), max(limits[1], x, y)]
     if limits[0] < limits[1]:
         axes.plot(limits, limits, color=INK, linewidth=0.7, linestyle=":")
@@ -128,81 +129,80 @@ def seen_unseen(group: Group, artist: Artist) -> Figure:
     return figure
 
 
-def class_precision(group: Group, artist: Artist) -> Figure:
-    """AP of a class against the positives known in training: dots are classes, lines are means over
-    bins of powers of two."""
-    lines = [line for line in group.lines if line[0] != "oracle"] or group.lines
+def gains(group: Group, line: Line) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Known positives and the gain in AP over zero-shot CLIP of the same class on the same test
+    images, of every class of every run of a line. What a class has in AP for being easy, zero-shot
+    CLIP has as well."""
+    base: dict[str, list[NDArray[Any]]] = {}
+    for result in group.usable:
+        if result.method == group.zero_shot:
+            at = result.record["task"]["fingerprint"]
+            base.setdefault(at, []).append(result.average_precision)
+    positives, gain = [np.zeros(0)], [np.zeros(0)]
+    for result in group.of_line(line):
+        task = result.record["task"]
+        known = np.asarray(task.get("known_positives", []), float)
+        if task["fingerprint"] in base and len(known) == len(result.average_precision):
+            zero = np.mean(base[task["fingerprint"]], axis=0)
+            positives.append(known)
+            gain.append(result.average_precision - zero)
+    x, y = np.concatenate(positives), np.concatenate(gain)
+    return x[np.isfinite(y)], y[np.isfinite(y)]
+
+
+def class_gains(group: Group, artist: Artist) -> Figure:
+    """Gain in AP over zero-shot CLIP of the same class, against the positives known in training:
+    dots are classes, lines are means over bins of powers of two."""
+    lines = [line for line in group.lines if line.method != group.zero_shot]
+    lines = [line for line in lines if line.selection != "oracle"] or lines
     figure, axes = canvas(lines)
     fewest = math.inf
     for line in lines:
-        entries = [
-            e
-            for (found, _), seeds in group.runs.items()
-            if found == line
-            for e in seeds.values()
-            if e.usable
-        ]
-        pairs = [
-            (e.record["task"].get("known_positives", []), e.average_precision()) for e in entries
-        ]
-        pairs = [(p, ap) for p, ap in pairs if len(p) == len(ap) > 0]
-        if not pairs:
+        x, y = gains(group, line)
+        if not len(x):
             continue
-        x = np.concatenate([np.asarray(p, float) for p, _ in pairs])
-        y = np.concatenate([ap for _, ap in pairs])
-        x, y = x[np.isfinite(y)], y[np.isfinite(y)]
         fewest = min([fewest, *x])
         thin = slice(None, None, max(1, len(x) // DOTS))
-        style = {"color": artist.colour(line), "alpha": 0.3, "markeredgewidth": 0}
-        axes.plot(x[thin], y[thin], ".", markersize=4, gid=artist.tag(line[1]), **style)
+        style: dict[str, Any] = {"color": artist.colour(line), "alpha": 0.3, "markeredgewidth": 0}
+        axes.plot(x[thin], y[thin], ".", markersize=4, gid=artist.tag(line.method), **style)
         bins = np.floor(np.log2(np.maximum(x, 0.5)))
         middles = [(x[bins == b].mean(), y[bins == b].mean()) for b in np.unique(bins)]
-        style = {
-            "color": artist.colour(line),
-            "marker": artist.looks[line[1]].marker,
-            "markersize": 3.5,
-        }
-        axes.plot(*zip(*middles, strict=True), gid=artist.tag(line[1]), **style, **dash(line))
+        axes.plot(*zip(*middles, strict=True), gid=artist.tag(line.method), **artist.style(line))
+        for at, mean in middles:
+            tip = f"{line.text}, about {at:.0f} known positives: {mean:+.2f} points"
+            gid = artist.tag(line.method, tip=tip)
+            axes.plot([at], [mean], gid=gid, **artist.style(line))
+    axes.axhline(0, color=INK, linewidth=0.7)
     plain_log(axes, zero=fewest < 1)
-    axes.set(xlabel="known positives of the class", ylabel="AP of the class (%)")
+    axes.set(xlabel="known positives of the class", ylabel="AP − zero-shot AP (points)")
     artist.legend(axes, lines)
     return figure
 
 
 def cost(group: Group, artist: Artist) -> Figure:
-    """Headline mAP against the seconds of one fit, means over seeds and label rates."""
+    """Headline mAP against the seconds of one run from pixels to predictions (filled) and with
+    cached features (light), means over seeds and label rates."""
     figure, axes = canvas(group.lines)
-    column = next(
-        (c for c in columns_of(group) if c.level == "avg"),
-        Column("", group.levels[0], group.headline),
-    )
+    column = headline_column(group)
     for line in group.lines:
-        values = seed_values(group, line, column)
-        entries = [
-            e
-            for (found, _), seeds in group.runs.items()
-            if found == line
-            for e in seeds.values()
-            if e.usable
-        ]
-        seconds = [e.record["cost"].get("fit_s") or 0.0 for e in entries]
-        if values and seconds:
-            face = "none" if line[0] == "oracle" else artist.colour(line)
-            style = {
-                "color": artist.colour(line),
-                "marker": artist.looks[line[1]].marker,
-                "markersize": 8,
-            }
-            x, y = max(float(np.mean(seconds)), 0.01), float(np.mean(list(values.values())))
-            axes.plot(
-                [x], [y], gid=artist.tag(line[1]), markerfacecolor=face, linestyle="none", **style
-            )
+        values = list(seed_values(group, line, column).values())
+        cold, cached = mean_seconds(group, line)
+        if not values or not math.isfinite(cold):
+            continue
+        y = float(np.mean(values))
+        style = {**artist.style(line), "linestyle": "none", "markersize": 8}
+        both = [x for x in (cached, cold) if x > 0]
+        axes.plot(both, [y] * len(both), color=artist.colour(line), linewidth=1, alpha=0.5,
+                  gid=artist.tag(line.method))  # fmt: skip
+        for x, alpha, what in ((cached, 0.4, "with cached features"), (cold, 1.0, "from pixels")):
+            if x > 0:
+                tip = f"{line.text}: {y:.2f} at {x:.3g} s {what}"
+                gid = artist.tag(line.method, tip=tip)
+                axes.plot([x], [y], gid=gid, alpha=alpha, **style)
     plain_log(axes)
     axes.grid(axis="x", linewidth=0.6)
-    axes.set(
-        xlabel="seconds of one fit",
-        ylabel=f"mAP (%){', average over rates' if column.level == 'avg' else ''}",
-    )
+    average = ", average over rates" if column.level == "avg" else ""
+    axes.set(xlabel="seconds of one run", ylabel=f"{column.top} mAP (%){average}".strip())
     artist.legend(axes, group.lines)
     return figure
 
@@ -211,59 +211,41 @@ def cost(group: Group, artist: Artist) -> Figure:
 
 
 def draw_all(
-    groups: list[Group], significance: Significance, looks: dict[str, Look], folder: Path
+    groups: Sequence[Group],
+    significance: Significance,
+    looks: Mapping[str, Look],
+    folder: Path,
+    ranks: tuple[Ranks | None, str] = (None, ""),
 ) -> list[Drawing]:
     """Writes every figure to `folder` as SVG and PDF and returns the SVGs."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
-    for index, group in enumerate(groups):
-        if group.usable():
-            level = "avg" if len(group.levels) > 1 else group.levels[0]
-            jobs.append(
-                (
-                    group,
-                    significance.cell(index, group.lines[0][0], level, group.headline),
-                    looks,
-                    folder,
-                )
-            )
-    ranks = [
-        (family, significance.ranks(family, "last"))
-        for family in dict.fromkeys(group.family for group in groups)
-    ]
+    for group in groups:
+        if group.usable:
+            compared = significance.column(group, group.honest, headline_column(group))
+            jobs.append((group, compared, looks, folder))
     parallel = joblib.Parallel(n_jobs=-1 if len(jobs) >= PARALLEL_FROM else 1)
-    drawn = parallel(joblib.delayed(_draw_group)(*job) for job in jobs)
-    drawn.append(
-        [_draw_ranks(family, found, looks, folder) for family, found in ranks if found is not None]
-    )
-    return [drawing for drawings in drawn for drawing in drawings]
+    drawings = [d for found in parallel(joblib.delayed(_draw_group)(*job) for job in jobs)
+                for d in found]  # fmt: skip
+    found, caption = ranks
+    if found is not None:
+        artist = Artist(looks)
+        with sns.axes_style("ticks"), matplotlib.rc_context(STYLE):
+            svg = save(critical_difference(found, artist), folder / "ranks")
+        drawings.append(Drawing("ranks", caption, svg, "", artist.tips))
+    return drawings
 
 
 def _draw_group(
-    group: Group, comparison: Comparison | None, looks: dict[str, Look], folder: Path
+    group: Group, comparison: Comparison | None, looks: Mapping[str, Look], folder: Path
 ) -> list[Drawing]:
     drawings = []
     with sns.axes_style("ticks"), matplotlib.rc_context(STYLE):
         for kind, (caption, draw) in _kinds(group, comparison).items():
-            name = f"{kind}_{group.name}"
-            drawings.append(
-                Drawing(
-                    name,
-                    caption,
-                    save(draw(Artist(looks)), folder / name),
-                    group.family,
-                    group.name,
-                )
-            )
+            name, artist = f"{kind}_{group.name}", Artist(looks)
+            svg = save(draw(artist), folder / name)
+            drawings.append(Drawing(name, caption, svg, group.name, artist.tips))
     return drawings
-
-
-def _draw_ranks(family: str, ranks: Ranks, looks: dict[str, Look], folder: Path) -> Drawing:
-    p = f" Friedman p = {ranks.friedman_p:.2g}." if math.isfinite(ranks.friedman_p) else ""
-    caption = f"Average ranks over complete cells; bars join what does not differ.{p}"
-    with sns.axes_style("ticks"), matplotlib.rc_context(STYLE):
-        svg = save(critical_difference(ranks, Artist(looks)), folder / f"ranks_{family}")
-    return Drawing(f"ranks_{family}", caption, svg, family, "")
 
 
 def _kinds(
@@ -276,17 +258,19 @@ def _kinds(
         kinds["curve"] = (caption, lambda artist: curve(group, artist))
     if group.family == "long_tail":
         kinds["groups"] = ("Head, medium and tail; dots: seeds", lambda artist: bars(group, artist))
-    if any("unseen" in entry.record["metrics"] for entry in group.usable()):
-        kinds["unseen"] = (
-            "Unseen against seen classes, one mark per seed",
-            lambda artist: seen_unseen(group, artist),
-        )
-    kinds["classes"] = (
-        "AP of each class against its known positives",
-        lambda artist: class_precision(group, artist),
-    )
+    if any("unseen" in result.record["metrics"] for result in group.usable):
+        caption = "Unseen against seen classes, one mark per seed"
+        kinds["unseen"] = (caption, lambda artist: seen_unseen(group, artist))
+    if any(len(gains(group, line)[0]) for line in _others(group)):
+        caption = "Gain over zero-shot CLIP of each class against its known positives"
+        kinds["classes"] = (caption, lambda artist: class_gains(group, artist))
     if comparison is not None and len(comparison.methods) > 1:
-        caption = "Differences in points, row minus column; coloured: significant (Holm, 5 %)"
+        caption = "Differences in points, row minus column; coloured: significant (all pairs, 5 %)"
         kinds["differences"] = (caption, lambda artist: matrix(comparison, artist))
-    kinds["cost"] = ("Quality against cost", lambda artist: cost(group, artist))
+    caption = "Quality against cost: from pixels (full colour) and with cached features (light)"
+    kinds["cost"] = (caption, lambda artist: cost(group, artist))
     return kinds
+
+
+def _others(group: Group) -> list[Line]:
+    return [line for line in group.lines if line.method != group.zero_shot]

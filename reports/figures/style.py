@@ -5,11 +5,14 @@ Every shape that belongs to a method has the gid `method-<k>-…` (k = place in 
 `…-run-<id>` when it is one run, so that the page can hide a method and open a run.
 """
 
+import html
 import io
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -17,7 +20,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
+
+from reports.groups import Line
+from reports.labels import cut
 
 # the page replaces both by its own, so figures follow light and dark
 INK, RULE = "#333333", "#d9d9d9"
@@ -29,10 +36,13 @@ FIXED = {  # Okabe and Ito's palette, distinguishable with colour-blind eyes
     "linear_probe": "#e69f00",
     "zero_shot_clip": "#7f7f7f",
 }
-OTHERS = ("#56b4e9", "#cc79a7", "#8c6d31", "#7b6bd6", "#b5a900", "#3b8686")
-MARKERS = "osD^vPX*<>"
+OTHERS = (
+    *("#56b4e9", "#cc79a7", "#8c6d31", "#7b6bd6", "#b5a900", "#3b8686", "#8b1a4a", "#4d7c0f"),
+    *("#1b2a8a", "#c2410c", "#64748b", "#a16207"),
+)
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "<", ">", "p", "h", "d", "8", "H")
 WIDE, HIGH = 4.7, 2.5  # inches, the figure and the axes in it
-STYLE = {
+STYLE: Any = {  # matplotlib types every key of it by name
     "svg.fonttype": "none",
     "svg.hashsalt": "lowlabel",
     "pdf.fonttype": 42,
@@ -63,13 +73,14 @@ class Look:
     marker: str
 
 
-def palette(labels: list[str]) -> dict[str, Look]:
-    """A look for every method label: known methods keep their colour, variants and newcomers take
-    the next free one."""
+def palette(methods: Mapping[str, str]) -> dict[str, Look]:
+    """A look for every method, {label: name}: known methods keep their colour, variants and
+    newcomers take the next free one. Colour and marker together are unlike for 180 methods."""
     free = itertools.cycle(OTHERS)
-    looks, taken = {}, set()
-    for index, label in enumerate(sorted(labels)):
-        colour = FIXED.get(label.split("(")[0])
+    looks: dict[str, Look] = {}
+    taken: set[str] = set()
+    for index, label in enumerate(sorted(methods)):
+        colour = FIXED.get(methods[label])
         if colour is None or colour in taken:
             colour = next(free)
         taken.add(colour)
@@ -78,60 +89,69 @@ def palette(labels: list[str]) -> dict[str, Look]:
 
 
 class Artist:
-    """Draws methods with their looks and tags what it draws."""
+    """Draws methods with their looks, tags what it draws and remembers what the pointer is told
+    over it."""
 
-    def __init__(self, looks: dict[str, Look]):
+    def __init__(self, looks: Mapping[str, Look]):
         self.looks = looks
         self.numbers = itertools.count()
+        self.tips: dict[str, str] = {}
 
-    def tag(self, method: str, run: str = "") -> str:
+    def tag(self, method: str, run: str = "", tip: str = "") -> str:
         suffix = f"-run-{run}" if run else ""
-        return f"method-{self.looks[method].index}-{next(self.numbers)}{suffix}"
+        name = f"method-{self.looks[method].index}-{next(self.numbers)}{suffix}"
+        if tip:
+            self.tips[name] = tip
+        return name
 
-    def colour(self, line: tuple[str, str]) -> str:
-        return ORACLE if line[0] == "oracle" else self.looks[line[1]].colour
+    def style(self, line: Line) -> dict[str, Any]:
+        """Colour, marker and dash of a line."""
+        look = {"color": self.colour(line), "marker": self.looks[line.method].marker}
+        return {**look, "markersize": 3.5, **dash(line)}
 
-    def legend(self, axes: Axes, lines: list[tuple[str, str]]) -> None:
+    def colour(self, line: Line) -> str:
+        return ORACLE if line.selection == "oracle" else self.looks[line.method].colour
+
+    def legend(self, axes: Axes, lines: list[Line]) -> None:
         """A legend below the axes whose entries are tagged as well."""
         handles = [
-            plt.Line2D(
+            Line2D(
                 [],
                 [],
                 color=self.colour(line),
-                marker=self.looks[line[1]].marker,
+                marker=self.looks[line.method].marker,
                 markersize=4,
                 **dash(line),
             )
             for line in lines
         ]
         labels = [literal(text) for text in _labels(lines)]
-        options = {
+        options: dict[str, Any] = {
             "loc": "upper left",
             "borderaxespad": 0,
             "borderpad": 0,
             "columnspacing": 1.2,
             "handlelength": 2.2,
         }
-        drop = -0.5 / (axes.get_position().height * axes.figure.get_figheight())
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        drop = -0.5 / (axes.get_position().height * figure.get_figheight())
         legend = axes.legend(
             handles, labels, ncols=_legend_columns(lines), bbox_to_anchor=(0, drop), **options
         )
         for line, handle, text in zip(
             lines, legend.legend_handles, legend.get_texts(), strict=True
         ):
-            handle.set_gid(self.tag(line[1]))
-            text.set_gid(self.tag(line[1]))
+            assert handle is not None
+            handle.set_gid(self.tag(line.method))
+            text.set_gid(self.tag(line.method))
 
 
-def _labels(lines: list[tuple[str, str]]) -> list[str]:
-    return [cut(line[1] if line[0] == "last" else f"{line[1]} ({line[0]})", 40) for line in lines]
+def _labels(lines: list[Line]) -> list[str]:
+    return [cut(line.text, 40) for line in lines]
 
 
-def cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _legend_columns(lines: list[tuple[str, str]]) -> int:
+def _legend_columns(lines: list[Line]) -> int:
     return max(1, min(len(lines), int(64 / (8 + max(map(len, _labels(lines)), default=0)))))
 
 
@@ -139,11 +159,11 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def dash(line: tuple[str, str]) -> dict:
-    return {"linestyle": {"last": "-", "val": "-."}.get(line[0], "--"), "linewidth": 1.4}
+def dash(line: Line) -> dict[str, Any]:
+    return {"linestyle": {"last": "-", "val": "-."}.get(line.selection, "--"), "linewidth": 1.4}
 
 
-def canvas(lines: list[tuple[str, str]]) -> tuple[Figure, Axes]:
+def canvas(lines: list[Line]) -> tuple[Figure, Axes]:
     """Axes of a fixed size with room below for a legend of these lines."""
     below = 0.55 + 0.18 * -(-len(lines) // _legend_columns(lines))  # inches
     return axes_of(HIGH, left=0.55, below=below)
@@ -195,10 +215,13 @@ def save(figure: Figure, path: Path) -> str:
     return svg
 
 
-def inline(svg: str) -> str:
-    """An SVG for an HTML page: no namespaces or addresses, the page's ink, tags as classes and data
-    attributes."""
+def inline(svg: str, caption: str, tips: Mapping[str, str]) -> str:
+    """An SVG for an HTML page: a name for those who cannot see it, no namespaces or addresses, the
+    page's ink, tags as classes and data attributes, tips as titles."""
     body = svg[svg.index("<svg") :]
+    body = body.replace("<svg", f'<svg role="img" aria-label="{html.escape(caption)}"', 1)
+    for name, tip in tips.items():
+        body = body.replace(f'<g id="{name}">', f'<g id="{name}"><title>{html.escape(tip)}</title>')
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
     body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body)
     body = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", body, count=1)

@@ -1,39 +1,32 @@
 """What the page shows, as plain data: runs, tables, failures, protocol, provenance; nothing here is
-HTML."""
+HTML but the drawings."""
 
+import base64
 import csv
+import gzip
 import json
 import math
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.figures.style import Look
-from reports.groups import SELECTIONS, Entry, Group
+from benchmark.spec import JsonObject
+from reports.columns import family_title
+from reports.figures.groups import Drawing
+from reports.figures.style import Look, inline
+from reports.groups import SELECTIONS, Entry, Group, Hole, Result
 from reports.html.examples import examples
+from reports.html.tables import marks_data, table_data
 from reports.significance import Significance
-from reports.tables.formats import (
-    BLOCKS,
-    Table,
-    csv_parts,
-    latex_block,
-    latex_parts,
-    markdown_parts,
-)
-from reports.tables.main import GENERAL, family_title
+from reports.summary import to_fill
+from reports.tables.cells import BLOCKS, Table
 
 HISTORY_ROWS = 40
 LOG_CHARACTERS = 600  # of a run that went well; a failed one keeps the record's 2,000
 SMALL_FIELDS = (
-    "fit_s",
-    "predict_s",
-    "feature_s",
-    "peak_ram_mb",
-    "peak_gpu_mb",
-    "trainable_parameters",
-    "device",
+    *("fit_s", "predict_s", "feature_s", "peak_ram_mb", "peak_gpu_mb", "trainable_parameters"),
+    *("device", "shared_by"),
 )
 
 
@@ -53,83 +46,59 @@ class Pool:
 
 
 def content(
-    entries: list[Entry],
-    groups: list[Group],
-    tables: list[Table],
+    entries: Sequence[Entry],
+    groups: Sequence[Group],
+    tables: Sequence[Table],
+    drawings: Sequence[Drawing],
     significance: Significance,
-    looks: dict[str, Look],
+    looks: Mapping[str, Look],
     first_out: Path,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Everything that the page's script reads."""
     pool = Pool()
+    shown = [found for group in groups if (found := examples(group, significance, looks))]
+    by_name = {group.name: group for group in groups}
     return {
         "methods": [
             {"label": m, "index": k.index, "colour": k.colour} for m, k in sorted(looks.items())
         ],
         "blocks": BLOCKS,
-        "tables": [table_data(table, looks) for table in tables],
+        "marks": marks_data(),
+        "metrics": metrics_of(groups),
+        "tables": [table_data(t, looks, by_name.get(t.name), significance) for t in tables],
+        "figures": [
+            {"name": d.name, "place": d.group, "caption": d.caption,
+             "svg": inline(d.svg, d.caption, d.tips)}
+            for d in drawings
+        ],
         "runs": {entry.id: run_data(entry, looks, pool, first_out) for entry in entries},
         "failures": [entry.id for entry in entries if entry.state == "failed"],
-        "protocol": [protocol(group) for group in groups if group.usable()],
+        "fill": to_fill(entries),
+        "protocol": [protocol(group) for group in groups if group.usable],
         "provenance": provenance(entries),
-        "examples": [found for group in groups if (found := examples(group, significance, looks))],
+        "examples": shown,
         "shared": pool.values,
-    }
+    }  # fmt: skip
 
 
-# ---- tables --------------------------------------------------------------------------------------
-
-
-def table_data(table: Table, looks: dict[str, Look]) -> dict[str, Any]:
-    """A table with its texts for the clipboard, row by row."""
-    parts = {"tex": latex_parts(table), "md": markdown_parts(table), "csv": csv_parts(table)}
-    rows = []
-    for k, row in enumerate(table.rows):
-        cells = [
-            [
-                c.text,
-                c.sd,
-                int(c.best) + 2 * int(c.second),
-                c.hole,
-                list(c.marks),
-                list(c.runs),
-                c.exact,
-            ]
-            for c in row.cells
-        ]
-        rows.append(
-            {
-                "label": row.label,
-                "block": row.block,
-                "m": looks[row.method].index if row.method in looks else None,
-                "note": row.note,
-                "cells": cells,
-                **{form: texts[1][k] for form, texts in parts.items()},
-            }
-        )
-    return {
-        "name": table.name,
-        "title": table.title,
-        "place": table.place,
-        "columns": table.columns,
-        "rows": rows,
-        "notes": [note for note in table.notes if note not in GENERAL.values()],
-        "rules": {
-            block: latex_block(block, len(table.columns))
-            for block in {row.block for row in table.rows}
-        },
-        "ends": {form: [texts[0], texts[2]] for form, texts in parts.items()},
-    }
+def metrics_of(groups: Iterable[Group]) -> list[str]:
+    """Every metric of the records' headline views, mAP first."""
+    found: dict[str, None] = {"mAP": None}
+    for group in groups:
+        for result in group.usable[:1]:
+            for values in result.record["metrics"].values():
+                found |= dict.fromkeys(name for name in values if name != "classes")
+    return list(found)
 
 
 # ---- runs ----------------------------------------------------------------------------------------
 
 
-def run_data(entry: Entry, looks: dict[str, Look], pool: Pool, first_out: Path) -> dict[str, Any]:
+def run_data(entry: Entry, looks: Mapping[str, Look], pool: Pool, first_out: Path) -> JsonObject:
     """What the drawer shows of a run."""
     spec = entry.spec
     out = entry.store.out if entry.store else first_out
-    data = {
+    data: JsonObject = {
         "m": looks[entry.method].index,
         "state": entry.state,
         "reason": entry.reason,
@@ -143,7 +112,7 @@ def run_data(entry: Entry, looks: dict[str, Look], pool: Pool, first_out: Path) 
     record = entry.record
     if record is None:
         return data
-    if record["error"]:
+    if isinstance(entry, Hole):
         data["log"] = str(record["error"].get("log", ""))[-2000:]
         data["error"] = {
             k: v
@@ -151,22 +120,8 @@ def run_data(entry: Entry, looks: dict[str, Look], pool: Pool, first_out: Path) 
             if k != "log" and not isinstance(v, dict | list)
         }
     else:
-        data["log"] = _tail(entry.store.folder(entry.id) / "log.txt")
-    task = record["task"]
-    if entry.usable:
-        names = pool.add([[view, list(values)] for view, values in record["metrics"].items()])
-        data |= {
-            "metrics": [
-                names,
-                [[_short(v) for v in values.values()] for values in record["metrics"].values()],
-            ],
-            "ap": [_short(v, 1) for v in record["per_class"].get("AP", [])],
-            "classes": pool.add(task.get("classes", [])),
-            "positives": pool.add(task.get("known_positives", [])),
-            "history": _history(entry.store.folder(entry.id) / "history.csv", pool),
-            "known": _short(100 * task.get("known_rate", math.nan), 2),
-        }
-    data |= {
+        data |= _numbers(entry, pool)
+    return data | {
         "cost": {
             key: _short(value, 2) for key, value in record["cost"].items() if key in SMALL_FIELDS
         },
@@ -178,24 +133,36 @@ def run_data(entry: Entry, looks: dict[str, Look], pool: Pool, first_out: Path) 
         ),
         "times": [record["provenance"].get("start", ""), record["provenance"].get("end", "")],
     }
-    return data
+
+
+def _numbers(result: Result, pool: Pool) -> JsonObject:
+    record, task = result.record, result.record["task"]
+    names = pool.add([[view, list(values)] for view, values in record["metrics"].items()])
+    metrics = [[_short(v, 3) for v in values.values()] for values in record["metrics"].values()]
+    return {
+        "log": _tail(result.folder / "log.txt"),
+        "metrics": [names, metrics],
+        "ap": [_short(v, 1) for v in record["per_class"].get("AP", [])],
+        "classes": pool.add(task.get("classes", [])),
+        "positives": pool.add(task.get("known_positives", [])),
+        "history": _history(result.folder / "history.csv", pool),
+        "known": _short(100 * task.get("known_rate", math.nan), 2),
+    }
 
 
 def command(entry: Entry, out: Path) -> str:
-    """The command that runs this run again, here, with its output on the terminal."""
+    """The command that runs this run again, here; what was never run is computed by its sweep."""
+    if entry.record is None:
+        return entry.command if isinstance(entry, Hole) else ""
     return f"python run_all.py one {entry.id}" + ("" if str(out) == "results" else f" --out {out}")
 
 
 def _short(value: Any, digits: int = 2) -> Any:
     """Numbers as short as they can be read."""
     if isinstance(value, float):
-        return (
-            None
-            if not math.isfinite(value)
-            else round(value, digits)
-            if abs(value) >= 0.1
-            else float(f"{value:.3g}")
-        )
+        if not math.isfinite(value):
+            return None
+        return round(value, digits) if abs(value) >= 0.1 else float(f"{value:.3g}")
     return value
 
 
@@ -229,24 +196,18 @@ def _number(text: str) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-# ---- protocol, provenance, summary ---------------------------------------------------------------
+# ---- protocol and provenance ---------------------------------------------------------------------
 
 
-def protocol(group: Group) -> dict[str, Any]:
+def protocol(group: Group) -> JsonObject:
     """What was asked in a group, with the label rates that were realised and how often its test
     labels were read."""
     rows = []
     for level in group.levels:
-        found = [
-            e
-            for (_, v), seeds in group.runs.items()
-            if v == level
-            for e in seeds.values()
-            if e.usable
-        ]
+        found = [e for line in group.lines for e in group.done(line, level).values()]
         if not found:
             continue
-        tasks = [entry.record["task"] for entry in found]
+        tasks = [result.record["task"] for result in found]
         rates = sorted({round(100 * task.get("known_rate", 0), 2) for task in tasks})
         rows.append(
             {
@@ -260,7 +221,7 @@ def protocol(group: Group) -> dict[str, Any]:
                 "labels": len({task.get("labels") for task in tasks}),
             }
         )
-    task = group.usable()[0].record["task"]
+    task = group.usable[0].record["task"]
     return {
         "title": f"{family_title(group.family)}: {group.title}",
         "family": group.family,
@@ -279,11 +240,12 @@ def _range(values: Iterable[float]) -> str:
     return f"{found[0]:,}–{found[-1]:,}" if len(found) > 1 else f"{found[0]:,}"
 
 
-def provenance(entries: list[Entry]) -> list[list[Any]]:
+def provenance(entries: Collection[Entry]) -> list[list[Any]]:
     """[[name, value, number of runs], …] of what the runs were made with."""
-    counts: dict[str, Counter] = defaultdict(Counter)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in entries:
-        for key, value in (entry.record or {"provenance": {}})["provenance"].items():
+        found = entry.record["provenance"] if entry.record else {}
+        for key, value in found.items():
             if key in ("start", "end", "argv") or value in ("", None, {}):
                 continue
             items = value.items() if isinstance(value, dict) else [("", value)]
@@ -291,50 +253,13 @@ def provenance(entries: list[Entry]) -> list[list[Any]]:
                 counts[f"{key} {name}".strip()][str(item)] += 1
     return [
         [name, value, n]
-        for name, found in sorted(counts.items())
-        for value, n in found.most_common(8)
+        for name, found_values in sorted(counts.items())
+        for value, n in found_values.most_common(8)
     ]
 
 
-def summary(entries: list[Entry], groups: list[Group], significance: Significance) -> list[str]:
-    """Two sentences: who wins how often, and how much of the plan is there."""
-    wins, cells = Counter(), 0
-    for index, group in enumerate(groups):
-        for level in group.levels:
-            for selection in dict.fromkeys(line[0] for line in group.lines):
-                comparison = significance.cell(index, selection, level, group.headline)
-                if selection != "oracle" and comparison is not None and len(comparison.methods) > 1:
-                    cells += 1
-                    wins.update(comparison.tied)
-    states = Counter(entry.state for entry in entries)
-    done = states["done"] + states["stale"]
-    missing = [
-        f"{states[s]} {word}"
-        for s, word in (("failed", "failed"), ("todo", "not run"))
-        if states[s]
-    ]
-    rest = f"; {' and '.join(missing)}" if missing else ""
-    stale = f", {states['stale']} of them by older code," if states["stale"] else ""
-    skipped = f", and {states['n/a']} combinations do not apply" if states["n/a"] else ""
-    count = (
-        f"{done} of {done + states['failed'] + states['todo']} runs are done{stale}{rest}{skipped}."
-    )
-    if not cells:
-        return ["No two methods can be compared yet.", count]
-    best = [f"{method} in {n}" for method, n in wins.most_common(3)]
-    listed = best[0] if len(best) == 1 else f"{', '.join(best[:-1])} and {best[-1]}"
-    cell_word = "cell" if cells == 1 else "cells"
-    return [
-        f"Best, or not significantly below the best, in {cells} {cell_word} compared: {listed}.",
-        count,
-    ]
-
-
-def as_json(data: Any) -> str:
-    """JSON for a <script> element: it cannot end the element, and holds no address that a scanner
-    would find."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
-    text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    return re.sub(
-        "http", lambda match: f"\\u{ord(match[0][0]):04x}{match[0][1:]}", text, flags=re.I
-    )
+def packed(data: JsonObject) -> str:
+    """JSON, gzipped, as base64: a fifth of the size, and no text in it can end a <script> or look
+    like an address."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()

@@ -3,14 +3,18 @@ as heat maps."""
 
 import base64
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.spec import JsonObject
+from reports.columns import family_title
 from reports.figures.style import Look
-from reports.groups import Entry, Group
-from reports.significance import Significance
+from reports.groups import SWEPT, Group, Line, Result
+from reports.significance import Arrays, Significance
 
 TOP = 6  # classes per image and method
 MAPS = 4  # heat maps per image
@@ -18,26 +22,23 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def examples(
-    group: Group, significance: Significance, looks: dict[str, Look]
-) -> dict[str, Any] | None:
+    group: Group, significance: Significance, looks: Mapping[str, Look]
+) -> JsonObject | None:
     """Up to 12 test images of a group at its middle level, one run (the lowest seed) per line; None
     without scores."""
-    chosen: dict[tuple[str, str], Entry] = {}
+    chosen: dict[Line, Result] = {}
     levels = sorted(group.levels, key=lambda v: abs((v or 0) - 0.5))
     for line in group.lines:
         for level in levels:
-            usable = [e for _, e in sorted(group.done(line, level).items()) if e.has_scores]
+            usable = [r for _, r in sorted(group.done(line, level).items()) if r.has_scores]
             if usable and line not in chosen:
                 chosen[line] = usable[0]
     if not chosen:
         return None
     first = next(iter(chosen.values()))
     task = significance.task(first)
-    chosen = {
-        k: e
-        for k, e in chosen.items()
-        if e.record["task"]["fingerprint"] == first.record["task"]["fingerprint"]
-    }
+    same = first.record["task"]["fingerprint"]
+    chosen = {k: r for k, r in chosen.items() if r.record["task"]["fingerprint"] == same}
     number = min(12, len(task["thumbnails"]) if "thumbnails" in task else 0)
     if number == 0:
         return None
@@ -50,36 +51,41 @@ def examples(
         for i in range(number)
     ]
     return {
-        "title": f"{group.family}: {group.title}",
+        "title": f"{family_title(group.family)}: {group.title}",
         "family": group.family,
         "dataset": group.dataset,
+        "how": f"The first {number} images of the test part, in the data set's order; nobody chose "
+        "them by their scores.",
         "classes": [str(name) for name in task["classes"]],
         "images": images,
-        "lines": [_line(line, entry, task, number, looks) for line, entry in chosen.items()],
+        "lines": [_line(line, run, task, number, looks) for line, run in chosen.items()],
     }
 
 
-def picture(pixels: np.ndarray) -> str:
+def picture(pixels: NDArray[np.generic]) -> str:
     """A data address of an RGB image (H, W, 3) uint8."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=88)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(buffer, "JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _line(
-    line: tuple[str, str], entry: Entry, task: dict, number: int, looks: dict[str, Look]
-) -> dict[str, Any]:
-    scores = entry.store.scores(entry.id)[:number]  # (n, C)
+    line: Line, result: Result, task: Arrays, number: int, looks: Mapping[str, Look]
+) -> JsonObject:
+    scores = result.store.scores(result.id)[:number]  # (n, C)
     top = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-    found = {
-        "label": line[1] if line[0] == "last" else f"{line[1]} ({line[0]})",
-        "m": looks[line[1]].index,
-        "run": entry.id,
-        "level": entry.spec.setting.get("known", None),
+    rate = result.spec.setting.get(SWEPT, None)
+    known = f"{100 * rate:g} % of the labels, " if isinstance(rate, float) else ""
+    maps: list[Any] = []
+    found: JsonObject = {
+        "label": line.text,
+        "m": looks[line.method].index,
+        "run": result.id,
+        "what": f"{known}seed {result.spec.seed}",
         "top": [[[int(c), round(float(scores[i, c]), 3)] for c in top[i]] for i in range(number)],
-        "maps": [],
+        "maps": maps,
     }
-    path = entry.store.folder(entry.id) / "examples.npz"
+    path = result.folder / "examples.npz"
     if path.is_file():
         with np.load(path) as stored:
             weights, grid = stored["region_weights"].astype(np.float32), stored["grid"].tolist()
@@ -88,11 +94,11 @@ def _line(
         for i in range(len(regions)):
             truth = np.flatnonzero(task["targets"][i] == 1)
             shown = list(dict.fromkeys([*truth.tolist(), *top[i].tolist()]))[:MAPS]
-            found["maps"].append([[int(c), _digits(regions[i, :, c])] for c in shown])
+            maps.append([[int(c), _digits(regions[i, :, c])] for c in shown])
     return found
 
 
-def _digits(weights: np.ndarray) -> str:
+def _digits(weights: NDArray[np.float32]) -> str:
     """Weights (R,) as one letter each, 0 to z from the least to the largest."""
     low, high = float(weights.min()), float(weights.max())
     scaled = (weights - low) / (high - low) if high > low else np.zeros_like(weights)

@@ -1,25 +1,21 @@
 """Tables beside the main ones: the gap to published numbers, and what every method costs."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from reports.groups import Entry, Group
+from reports.columns import Column, columns_of, family_title, seed_values
+from reports.groups import Group, Line, Result
 from reports.published import Published, published, same_backbone
 from reports.statistics import interval
-from reports.tables.formats import Cell, Row, Table
-from reports.tables.main import Column, columns_of, family_title, seed_values, source
+from reports.tables.cells import Cell, Measured, Missing, Number, Row, Table, Words
+from reports.tables.main import source
 
-COSTS = (  # header, field of the record's cost, printed format
-    ("fit (s)", "fit_s", ",.1f"),
-    ("predict (s)", "predict_s", ",.1f"),
-    ("trainable parameters", "trainable_parameters", ",.0f"),
-    ("peak RAM (MB)", "peak_ram_mb", ",.0f"),
-    ("peak GPU (MB)", "peak_gpu_mb", ",.0f"),
-)
+# ---- published beside measured -------------------------------------------------------------------
 
 
-def gap_table(groups: list[Group]) -> Table | None:
+def gap_table(groups: Sequence[Group]) -> Table | None:
     """Our number, the published one of the same method, data set and encoder, the gap, and whether
     ours covers it."""
     rows = []
@@ -27,93 +23,96 @@ def gap_table(groups: list[Group]) -> Table | None:
         lines = [line for line in published(group.family, group.dataset) if line.ours]
         for column in columns_of(group):
             for measured in group.lines:
-                rows += [
-                    row
-                    for line in lines
-                    if (row := _gap_row(group, column, measured, line)) is not None
-                ]
-    columns = ("Measured", "Published", "Gap", "Interval covers it")
-    title = "Published beside measured"
+                made = [_gap_row(group, column, measured, line) for line in lines]
+                rows += [row for row in made if row is not None]
+    headers = ("Measured", "Published", "Gap", "Interval covers it")
+    keys = dict.fromkeys(row.note for row in rows)
     notes = (
         "Gap = measured − published, in points. Papers mostly chose the epoch on test labels: "
         "compare with oracle.",
         "The interval is Student's t over seeds (95 %).",
+        *keys,
     )
+    columns = tuple(Column(header) for header in headers)
+    title = "Published beside measured"
     return (
-        Table(
-            "published_gap", title, "published", tuple(("", c) for c in columns), tuple(rows), notes
-        )
+        Table("published_gap", title, "published", columns, tuple(rows), notes, "In %")
         if rows
         else None
     )
 
 
-def _gap_row(
-    group: Group, column: Column, measured: tuple[str, str], line: Published
-) -> Row | None:
-    selection, label = measured
+def _gap_row(group: Group, column: Column, measured: Line, line: Published) -> Row | None:
     text = line.values.get((column.published, column.metric), "")
-    entries = [
-        entry
-        for (found, _), seeds in group.runs.items()
-        if found == measured
-        for entry in seeds.values()
-    ]
     values = seed_values(group, measured, column)
-    spec = entries[0].spec
-    if not text or not values or spec.method.name != line.ours:
+    if not text or not values:
         return None
-    if not same_backbone(line.backbone, spec.encoder.name):
+    spec = next(result.spec for result in group.of_line(measured))
+    if spec.method.name != line.ours or not same_backbone(line.backbone, spec.encoder.name):
         return None
     result = interval(list(values.values()))
-    gap = result.mean - float(text)
-    covered = (
-        "one seed" if result.n < 2 else "yes" if result.low <= float(text) <= result.high else "no"
-    )
-    sd = "" if math.isnan(result.sd) else f"{result.sd:.1f}"
+    paper = float(text)
+    covered = "one seed" if result.n < 2 else "yes" if result.low <= paper <= result.high else "no"
     cells = (
-        Cell(f"{result.mean:.1f}", sd, exact=result.mean),
-        Cell(text, exact=float(text), marks=("†",) if line.second_hand else ()),
-        Cell(f"{gap:+.1f}", exact=gap),
-        Cell(covered),
+        Measured(result, planned=len(group.seeds(measured)), values=tuple(values.items())),
+        Number(paper, ".1f", ("†",) if line.second_hand else ()),
+        Number(result.mean - paper, "+.1f"),
+        Words(covered),
     )
     where = (
-        f"{label}, {group.dataset}, {' '.join(filter(None, [column.top, column.label]))}, "
-        f"{column.metric}"
+        f"{measured.method}, {group.dataset}, {column.text}, {column.metric}; "
+        f"{line.label} [{line.key}]"
     )
-    return Row(where, selection, cells, method=label, note=f"{line.label}: {source(line)}")
+    return Row(where, measured.selection, cells, method=measured.method, note=source(line))
 
 
 # ---- cost ----------------------------------------------------------------------------------------
 
+COSTS: tuple[tuple[str, str, Callable[[Result], float | None]], ...] = (
+    ("pixels to predictions (s)", ",.1f", lambda r: _sum(r, r.features_s)),
+    ("with cached features (s)", ",.1f", lambda r: _sum(r, 0.0)),
+    ("features (s)", ",.1f", lambda r: r.features_s),
+    ("fit (s)", ",.1f", lambda r: field(r, "fit_s")),
+    ("predict (s)", ",.1f", lambda r: field(r, "predict_s")),
+    ("trainable parameters", ",.0f", lambda r: field(r, "trainable_parameters")),
+    ("RAM, increase (MB)", ",.0f", lambda r: field(r, "peak_ram_mb")),
+    ("GPU (MB)", ",.0f", lambda r: field(r, "peak_gpu_mb")),
+)
+
+
+def field(result: Result, name: str) -> float | None:
+    """A number of the record's cost."""
+    found = result.record["cost"].get(name)
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _sum(result: Result, cold: float) -> float | None:
+    fit, predict = field(result, "fit_s"), field(result, "predict_s")
+    return None if fit is None or predict is None else cold + fit + predict
+
 
 def cost_table(group: Group) -> Table | None:
-    """What a run of every method cost on average, how many candidates it tried and how often test
-    labels were read."""
-    rows = []
+    """What a run of every method cost on average."""
+    rows, shared = [], set()
     for line in group.lines:
-        found = [
-            e
-            for (own, _), seeds in group.runs.items()
-            if own == line
-            for e in seeds.values()
-            if e.usable
-        ]
+        found = group.of_line(line)
         if found:
-            cells = [_mean_cost(found, field, form) for _, field, form in COSTS]
-            tried = sum(entry.record["trials"] for entry in found)
-            cells += [
-                Cell(f"{tried:,}", exact=float(tried)),
-                Cell(f"{len(found):,}", exact=float(len(found))),
-            ]
-            rows.append(Row(line[1], line[0], tuple(cells), method=line[1]))
-    headers = [*(header for header, _, _ in COSTS), "candidates tried", "test queries"]
+            cells: list[Cell] = []
+            for _, form, read in COSTS:
+                values = [read(result) for result in found]
+                known = [value for value in values if value is not None]
+                cells.append(Number(float(np.mean(known)), form) if known else Missing("–"))
+            shared |= {field(result, "shared_by") or 1 for result in found}
+            rows.append(Row(line.method, line.selection, tuple(cells), method=line.method))
     notes = (
-        "Means over runs; every record scored on the test labels is one test query.",
-        "Seconds depend on the machine and on what ran beside.",
+        "Means over runs. From pixels to predictions = features + fit + predict with nothing "
+        "cached; features are computed once for each encoder and data set, so a sweep pays them "
+        "once and every further run costs what stands under cached features.",
+        "RAM is what a run needed on top of what its process held before. Seconds depend on the "
+        f"machine and on what ran beside{_sharing(shared)}.",
     )
+    columns = tuple(Column(header) for header, _, _ in COSTS)
     title = f"Cost, {family_title(group.family).lower()}: {group.title}"
-    columns = tuple(("", header) for header in headers)
     return (
         Table(f"cost_{group.name}", title, f"cost-{group.name}", columns, tuple(rows), notes)
         if rows
@@ -121,11 +120,39 @@ def cost_table(group: Group) -> Table | None:
     )
 
 
-def _mean_cost(entries: list[Entry], field: str, form: str) -> Cell:
-    values = [entry.record["cost"].get(field) for entry in entries]
-    values = [float(value) for value in values if isinstance(value, int | float)]
+def _sharing(shared: set[float]) -> str:
+    if not shared or max(shared) <= 1:
+        return "; no run shared its device with another of the sweep"
+    low, high = min(shared), max(shared)
+    runs = f"{high:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
+    return f"; {runs} runs of the sweep shared a device"
+
+
+def query_table(group: Group) -> Table | None:
+    """How often a method looked: candidates on validation, and records scored on test."""
+    rows = []
+    for line in group.lines:
+        found = group.of_line(line)
+        if found:
+            tried = sum(result.record["trials"] for result in found)
+            cells = (Number(tried, ",.0f"), Number(len(found), ",.0f"))
+            rows.append(Row(line.method, line.selection, cells, method=line.method))
+    columns = (Column("candidates tried"), Column("test queries"))
+    notes = ("Sums over runs; every record scored on the test labels is one test query.",)
+    title = f"Looks at labels, {family_title(group.family).lower()}: {group.title}"
     return (
-        Cell(format(np.mean(values), form), exact=float(np.mean(values)))
-        if values
-        else Cell(hole="–")
+        Table(f"queries_{group.name}", title, f"cost-{group.name}", columns, tuple(rows), notes)
+        if rows
+        else None
     )
+
+
+def mean_seconds(group: Group, line: Line) -> tuple[float, float]:
+    """(cold, with cached features) seconds of a run of a line, nan where unknown."""
+    found = group.of_line(line)
+    seconds = [_sum(result, 0.0) for result in found]
+    known = [value for value in seconds if value is not None]
+    if not known:
+        return math.nan, math.nan
+    first = float(np.mean([result.features_s for result in found]))
+    return first + float(np.mean(known)), float(np.mean(known))

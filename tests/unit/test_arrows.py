@@ -29,10 +29,11 @@ ARROWS = {
     "run": "clip data features files metrics registry spec staleness store task",
     "plan": "clip data registry spec staleness store task",
     "sweep": "files spec store",
-    "reports": "files metrics spec store",
+    "planned": "files spec",
+    "reports": "files metrics planned spec store",
     "pretraining": "clip data metrics spec task",
-    "commands": "catalogue clip data files metrics plan registry reports run spec staleness store "
-    "sweep task",
+    "commands": "catalogue clip data files metrics plan planned registry reports run spec "
+    "staleness store sweep task",
     "run_all": "commands",
 }
 

@@ -1,8 +1,11 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
+// The page: state in the fragment, sections drawn when they are looked at, the drawer.
+
+let data = null;
 const $ = (selector) => document.querySelector(selector);
 const shared = (position) => data.shared[position];
-const state = { hide: new Set(), q: "", dataset: "", sort: {}, run: "", theme: "", open: new Set(), ex: "", a: "", b: "" };
+const state = { tab: "first", metric: "mAP", hide: new Set(), q: "", dataset: "", sort: {}, run: "", theme: "", open: new Set(), ex: "", a: "", b: "" };
+const TEXTS = ["tab", "metric", "q", "dataset", "run", "theme", "ex", "a", "b"];
+const DEFAULTS = { tab: "first", metric: "mAP" };
 
 /** An element with text and elements inside. Text is never parsed as HTML. */
 function el(tag, attributes = {}, ...children) {
@@ -25,7 +28,9 @@ function readState() {
   const given = new URLSearchParams(location.hash.slice(1));
   const labels = data.methods.map((method) => method.label);
   state.hide = new Set(given.getAll("hide").map((label) => labels.indexOf(label)).filter((m) => m >= 0));
-  for (const name of ["q", "dataset", "run", "theme", "ex", "a", "b"]) state[name] = given.get(name) || "";
+  for (const name of TEXTS) state[name] = given.get(name) || DEFAULTS[name] || "";
+  if (!data.metrics.includes(state.metric)) state.metric = "mAP";
+  if (!document.querySelector(`main > section[id="${CSS.escape(state.tab)}"]`)) state.tab = "first";
   state.open = new Set(given.getAll("open"));
   state.sort = {};
   for (const text of given.getAll("sort")) {
@@ -37,7 +42,7 @@ function readState() {
 function writeState() {
   const text = new URLSearchParams();
   for (const m of [...state.hide].sort()) text.append("hide", data.methods[m].label);
-  for (const name of ["q", "dataset", "theme", "ex", "a", "b", "run"]) if (state[name]) text.set(name, state[name]);
+  for (const name of TEXTS) if (state[name] && state[name] !== DEFAULTS[name]) text.set(name, state[name]);
   for (const name of state.open) text.append("open", name);
   for (const [table, [column, order]] of Object.entries(state.sort)) text.append("sort", `${table}~${column}~${order}`);
   history.replaceState(null, "", "#" + text);
@@ -50,39 +55,48 @@ function update() {
 
 // ---- tables --------------------------------------------------------------------------------------------------------
 
+const SHOWN = 5; // published lines before one asks for all
+
 function tableArticle(table) {
-  const body = el("table");
-  const article = el("article", { class: "table", id: "table-" + table.name },
-    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": table.title }, body),
+  return el("article", { class: "table", id: "table-" + table.name },
+    el("p", { class: "caption" }),
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": table.title }, el("table")),
     el("div", { class: "under" },
       el("button", { type: "button", class: "more", hidden: true, onclick: () => toggle(state.open, table.name) }),
       el("span", { class: "copy" }, "Copy as ",
         [["LaTeX", "tex"], ["Markdown", "md"], ["CSV", "csv"]].map(([label, form]) =>
           el("button", { type: "button", "data-form": form, onclick: () => copy(tableText(table, form), label),
             "aria-label": `Copy ${table.title} as ${label}` }, label)))),
-    el("ul", { class: "notes" }, table.notes.map((note) => el("li", {}, note))));
-  return article;
+    el("ul", { class: "notes" }));
 }
-
-const SHOWN = 5; // published lines before one asks for all
 
 function fillTable(table) {
   const article = document.getElementById("table-" + table.name);
-  const node = article.querySelector("table");
-  node.replaceChildren(tableHead(table));
+  const rows = shownRows(table);
+  const node = el("table", {}, tableHead(table));
   const blocks = new Map();
-  for (const row of visibleRows(table)) blocks.set(row.block, [...(blocks.get(row.block) || []), row]);
-  const measured = [...blocks.keys()].filter((block) => ["last", "val", "oracle"].includes(block));
-  for (const [block, rows] of blocks) {
+  for (const row of rows) blocks.set(row.block, [...(blocks.get(row.block) || []), row]);
+  const measured = [...blocks.keys()].filter((block) => MAIN.has(block));
+  for (const [block, members] of blocks) {
     const title = data.blocks[block];
     const body = el("tbody", { class: block || "foot" });
     if (title && (measured.length > 1 || block !== measured[0])) {
       body.append(el("tr", { class: "block" }, el("th", { colspan: table.columns.length + 1 }, title)));
     }
-    const all = block !== "published" || state.open.has(table.name);
-    body.append(...(all ? rows : rows.slice(0, SHOWN)).map((row) => tableRow(table, row)));
+    const all = block !== "published" || state.open.has(table.name) || printing;
+    body.append(...(all ? members : members.slice(0, SHOWN)).map((row) => tableRow(table, row)));
     node.append(body);
   }
+  node.addEventListener("click", (event) => {
+    const button = event.target.closest("button.cell");
+    if (button) openCell(table, rows.find((row) => row === button.row), Number(button.dataset.k));
+  });
+  article.querySelector("table").replaceWith(node);
+  article.querySelector(".caption").textContent = metricText(table);
+  const untested = choosable(table) && state.metric !== "mAP"
+    ? [`No test is made for ${state.metric}: nothing is bold or underlined.`] : [];
+  article.querySelector(".notes").replaceChildren(...[...table.notes.filter((note) => !note.general).map((note) => note.text),
+    ...untested, ...meanings(rows, "text")].map((note) => el("li", {}, note)));
   const published = (blocks.get("published") || []).length;
   const more = article.querySelector(".more");
   more.hidden = published <= SHOWN;
@@ -92,16 +106,17 @@ function fillTable(table) {
 function tableHead(table) {
   const [column, order] = state.sort[table.name] || [];
   const head = el("thead");
-  if (table.columns.some(([top]) => top)) {
+  const columns = table.columns.map((_, k) => columnOf(table, k));
+  if (columns.some(({ top }) => top)) {
     const upper = el("tr", { class: "upper" }, el("th"));
     let last = null;
-    for (const [top] of table.columns) {
+    for (const { top } of columns) {
       if (last && top && last.textContent === top) last.colSpan += 1;
       else upper.append((last = el("th", { colspan: 1 }, top)));
     }
     head.append(upper);
   }
-  const labels = ["Method", ...table.columns.map(([, label]) => label)];
+  const labels = [table.first, ...columns.map(({ label }) => label)];
   head.append(el("tr", {}, labels.map((label, k) =>
     el("th", { scope: "col", "aria-sort": k === column ? (order > 0 ? "ascending" : "descending") : null },
       el("button", { type: "button", onclick: () => sortBy(table, k) }, label)))));
@@ -113,54 +128,33 @@ function sortBy(table, column) {
   if (old === column && order === (column ? 1 : -1)) state.sort[table.name] = [column, -order];
   else if (old === column) delete state.sort[table.name];
   else state.sort[table.name] = [column, column ? -1 : 1];
-  update();
+  writeState();
+  fillTable(table);
   document.getElementById("table-" + table.name).querySelectorAll("thead tr:last-child button")[column].focus();
 }
 
-/** Rows that are neither hidden nor filtered out, sorted within their blocks. */
-function visibleRows(table) {
-  const query = state.q.toLowerCase();
-  const titled = table.title.toLowerCase().includes(query);
-  const rows = table.rows.filter((row) => !state.hide.has(row.m) && (titled || row.label.toLowerCase().includes(query)));
-  if (!state.sort[table.name]) return rows;
-  const [column, order] = state.sort[table.name];
-  const order_of = [...new Set(table.rows.map((row) => row.block))];
-  const value = (row) => (column ? row.cells[column - 1][6] : row.label);
-  const compare = (a, b) => typeof a === "string" ? order * a.localeCompare(b)
-    : a === null || b === null ? (a === null) - (b === null) : order * (a - b);
-  return [...rows].sort((a, b) => order_of.indexOf(a.block) - order_of.indexOf(b.block) || compare(value(a), value(b)));
-}
-
 function tableRow(table, row) {
-  const name = el("th", { scope: "row", title: row.note || row.label },
-    row.m !== null && el("span", { class: "swatch", style: colour(row.m) }),
-    el("span", { class: "name" }, row.label), row.note.startsWith("second hand") && el("sup", {}, "†"));
-  return el("tr", { class: row.m === null ? null : "m m" + row.m }, name,
-    row.cells.map((cell, k) => el("td", {}, tableCell(table, row, cell, k))));
+  const name = el("span", { class: "name", title: row.label + (row.note ? `. ${row.note}` : "") }, row.label);
+  const whole = row.whole && row.cells.every((cell) => cell.hole !== undefined);
+  const cells = whole ? [el("td", { colspan: row.cells.length, class: "words" }, cellNode(table, row, 0, row.cells[0].hole))]
+    : row.cells.map((_, k) => el("td", {}, cellNode(table, row, k)));
+  return el("tr", { class: row.m === null ? null : "m m" + row.m },
+    el("th", { scope: "row" }, row.m === null ? null : el("span", { class: "swatch", style: colour(row.m) }), name), cells);
 }
 
-function tableCell(table, row, [text, sd, flags, hole, marks, runs], k) {
-  const shown = text ? [el("span", { class: (flags & 1 ? "best " : "") + (flags & 2 ? "second" : "") }, text),
-    sd && el("span", { class: "sd" }, "±" + sd), marks.map((mark) => el("span", { class: "mark" }, mark.replace(/^(\d+) of (\d+) seeds$/, "$1/$2")))]
-    : [el("span", { class: /^(failed|crashed|timeout)/.test(hole) ? "hole failed" : "hole" }, shortHole(hole))];
-  if (!runs.length) return el("span", { title: text ? null : hole }, shown);
-  const where = `${row.label}, ${table.columns[k].filter(Boolean).join(" ")}: ${text || hole}`;
-  return el("button", { type: "button", class: "cell", title: text ? marks.join(", ") : hole, "aria-label": where,
-    onclick: () => openDrawer(runs, `${row.label} · ${table.columns[k].filter(Boolean).join(" ")}`) }, shown);
-}
-
-const shortHole = (hole) => (hole.match(/^(n\/a|failed|crashed|timeout|not run)/) || ["–"])[0];
-
-function tableText(table, form) {
-  const [head, foot] = table.ends[form];
-  const lines = [head];
-  let block = null;
-  for (const row of visibleRows(table)) {
-    if (form === "tex" && row.block !== block) lines.push(table.rules[row.block]);
-    block = row.block;
-    lines.push(row[form]);
-  }
-  return [...lines, foot].join("\n").trimEnd() + "\n";
+function cellNode(table, row, k, reason) {
+  const cell = row.cells[k];
+  const hole = cell.hole !== undefined;
+  const looks = (cell.best ? "best " : "") + (cell.second ? "second" : "");
+  const shown = hole ? el("span", { class: /^(failed|crashed|timeout)/.test(cell.hole) ? "hole failed" : "hole" }, reason || cell.short)
+    : [el("span", { class: looks || null }, cell.text), cell.sd ? el("span", { class: "sd" }, "±" + cell.sd) : null,
+      (cell.marks || []).map((mark) => el("sup", { class: "mark", title: data.marks[mark] ? data.marks[mark].text : "planned seeds that are done" }, mark))];
+  if (!cell.runs.length) return el("span", { title: hole ? cell.hole : null }, shown);
+  const column = columnOf(table, k);
+  const where = `${row.label}, ${[column.top, column.label].filter(Boolean).join(" ")}: ${hole ? cell.hole : cell.text}`;
+  const button = el("button", { type: "button", class: "cell", "data-k": k, title: hole ? cell.hole : null, "aria-label": where }, shown);
+  button.row = row;
+  return button;
 }
 
 async function copy(text, what) {
@@ -181,33 +175,66 @@ async function copy(text, what) {
 
 // ---- drawer --------------------------------------------------------------------------------------------------------
 
-function openDrawer(ids, title, current = ids.find((id) => data.runs[id].state === "done") || ids[0]) {
+/** Why a number is bold or not, in words. */
+function why(table, row, k) {
+  const cell = row.cells[k], verdict = cell.verdict;
+  if (row.block === "oracle") return "Not ranked: its epoch was chosen on the test labels.";
+  if (!columnOf(table, k).tested && table.place !== "first") return `Not marked: no test is made for ${columnOf(table, k).metric}.`;
+  if (cell.marks.includes("≠")) return "Not marked: it has no seed in common with the best, so the two cannot be compared.";
+  if (cell.marks.includes("?")) return "Not marked: its scores are gone, so it cannot be compared.";
+  if (!verdict) return "Not marked: there is no second method to compare it with.";
+  if (verdict.gap === 0 && row.label === cell.reference) return cell.best ? "Bold: the highest mean of what is shown." : "";
+  const gap = `${Math.abs(verdict.gap).toFixed(2)} points ${verdict.gap <= 0 ? "below" : "above"} ${cell.reference} on their common seeds`
+    + ` (simultaneous 95 % interval ${verdict.low.toFixed(2)} to ${verdict.high.toFixed(2)}, p = ${verdict.p.toPrecision(2)})`;
+  return verdict.tied
+    ? `Bold: ${gap}; not significantly below the best. A true gap of ${verdict.detectable.toFixed(1)} points would be found four times in five.`
+    : `Not bold: ${gap}.`;
+}
+
+function openCell(table, row, k) {
+  const cell = row.cells[k], column = columnOf(table, k);
+  const name = [column.top, column.label].filter(Boolean).join(" ");
+  const parts = [];
+  if (cell.values) {
+    const seeds = [...cell.values.entries()];
+    const interval = Number.isFinite(cell.low) ? `${cell.low.toFixed(2)} to ${cell.high.toFixed(2)}` : "one seed: none";
+    parts.push(el("p", {}, `${table.title}; ${column.metric} (%)`),
+      plainTable(["", ...seeds.map(([seed]) => `seed ${seed}`), "mean", "sd"],
+        [[column.metric, ...seeds.map(([, value]) => value.toFixed(2)), cell.value.toFixed(2), cell.sd || "–"]]),
+      list({ "95 % interval of the mean (t over seeds)": interval, "seeds": `${cell.n} of ${cell.planned} planned`,
+        "marks": (cell.marks || []).map((mark) => `${mark} ${data.marks[mark] ? data.marks[mark].text : ""}`).join("; ") }),
+      el("p", { class: "why" }, why(table, row, k)));
+  } else parts.push(el("p", { class: "why" }, cell.hole));
+  openDrawer(cell.runs, `${row.label} · ${name}`, undefined, parts);
+}
+
+function openDrawer(ids, title, current = ids.find((id) => data.runs[id].metrics) || ids[0], parts = []) {
   const drawer = $("#drawer");
   const run = data.runs[current];
   const setting = shared(run.setting);
-  const tab = (id) => {
-    const level = shared(data.runs[id].setting).known;
-    const several = new Set(ids.map((other) => shared(data.runs[other].setting).known)).size > 1;
-    return (several ? `${+(100 * level).toFixed(2)} % · ` : "") + "seed " + data.runs[id].seed;
-  };
+  const rates = new Set(ids.map((other) => shared(data.runs[other].setting).known));
+  const tab = (id) => (rates.size > 1 ? `${+(100 * shared(data.runs[id].setting).known).toFixed(2)} % · ` : "") + "seed " + data.runs[id].seed;
   drawer.replaceChildren(
     el("header", {}, el("h3", { id: "drawer-title" }, title || `${data.methods[run.m].label} · ${setting.dataset}`),
       el("button", { type: "button", onclick: () => drawer.close() }, "Close")),
+    ...parts,
     ids.length > 1 ? el("div", { class: "tabs" }, ids.map((id) => el("button", { type: "button",
-      "aria-current": String(id === current), onclick: () => openDrawer(ids, title, id) }, tab(id)))) : "",
+      "aria-current": String(id === current), onclick: () => openDrawer(ids, title, id, parts) }, tab(id)))) : "",
     ...runParts(current, run));
-  if (!drawer.open) drawer.showModal();
-  drawer.scrollTop = 0;
+  if (!drawer.open) {
+    drawer.showModal();
+    drawer.scrollTop = 0;
+  }
   state.run = current;
   writeState();
 }
 
 function runParts(id, run) {
-  const parts = [list({ run: id, state: run.state + (run.reason ? `: ${run.reason}` : ""), selection: run.selection,
-    seed: run.seed, encoder: shared(run.encoder), "labels known": run.known == null ? "" : run.known + " %",
-    "candidates tried": run.trials, chosen: text(run.chosen), attempt: run.attempt > 1 ? run.attempt : "" }),
-    part("Run it again"), el("div", { class: "command" }, el("pre", {}, run.command),
-      el("button", { type: "button", onclick: () => copy(run.command, "Command") }, "Copy"))];
+  const setting = shared(run.setting);
+  const parts = [list({ run: id, state: run.state + (run.reason ? `: ${run.reason}` : ""), "data set": setting.dataset, setting: setting.name,
+    selection: run.selection, seed: run.seed, encoder: shared(run.encoder), "labels known": run.known == null ? "" : run.known + " %",
+    "candidates tried": run.trials, chosen: text(run.chosen), attempt: run.attempt > 1 ? run.attempt : "" })];
+  if (run.command) parts.push(part(run.metrics || run.error ? "Run it again" : "Computed by"), command(run.command));
   if (run.error) parts.push(part("Error"), list(run.error));
   if (run.metrics) {
     const names = shared(run.metrics[0]);
@@ -221,7 +248,7 @@ function runParts(id, run) {
   }
   if (run.history && run.history.length) parts.push(part("History"), sparks(run.history));
   if (run.cost && Object.keys(run.cost).length) parts.push(part("Cost"), list(run.cost));
-  parts.push(part("Method"), list(shared(run.method)), part("Setting"), list(shared(run.setting)));
+  parts.push(part("Method"), list(shared(run.method)), part("Setting"), list(setting));
   if (run.log) parts.push(part("End of the log"), el("pre", {}, run.log));
   if (run.provenance !== undefined) {
     parts.push(part("Provenance"), list({ ...shared(run.provenance), start: run.times[0], end: run.times[1] }));
@@ -229,6 +256,8 @@ function runParts(id, run) {
   return parts;
 }
 
+const command = (line) => el("div", { class: "command" }, el("pre", {}, line),
+  el("button", { type: "button", onclick: () => copy(line, "Command") }, "Copy"));
 const part = (title) => el("h4", {}, title);
 const text = (value) => value !== null && typeof value === "object"
   ? Object.keys(value).length ? JSON.stringify(value) : "" : String(value ?? "");
@@ -273,6 +302,7 @@ function fillExamples() {
   area.replaceChildren(
     el("div", { class: "row" }, choose("ex", "Task", sets.map((one) => one.title), set.title),
       lines.length ? [choose("a", "Left", labels, a.label), choose("b", "Right", labels, b.label)] : null),
+    el("p", { class: "soft" }, set.how, lines.length ? ` Left: ${a.label}, ${a.what}. Right: ${b.label}, ${b.what}.` : ""),
     el("div", { class: "images" }, lines.length ? set.images.map((image, k) => example(set, image, k, [a, b])) : []));
 }
 
@@ -303,11 +333,13 @@ function heat(digits, [rows, columns]) {
   return canvas;
 }
 
-// ---- protocol, failures, provenance --------------------------------------------------------------------------------
+// ---- protocol, missing runs, provenance ----------------------------------------------------------------------------
 
-function plainTable(head, rows) {
-  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, head.map((h) => el("th", {}, h)))),
-    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, k) => el(k ? "td" : "th", { class: Number.isNaN(Number(value)) ? "words" : null }, text(value))))))));
+/** `words` are the columns that hold no numbers, so that a digest is not aligned like one. */
+function plainTable(head, rows, words = [0]) {
+  const kind = (k) => (words.includes(k) ? "words" : null);
+  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, head.map((h, k) => el("th", { scope: "col", class: kind(k) }, h)))),
+    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, k) => el(k ? "td" : "th", { scope: k ? null : "row", class: kind(k) }, text(value))))))));
 }
 
 function fillProtocol() {
@@ -323,27 +355,21 @@ function fillProtocol() {
 }
 
 function fillFailures() {
-  const area = $("#failure-area");
   const states = {};
   for (const run of Object.values(data.runs)) states[run.state] = (states[run.state] || 0) + 1;
-  const missing = Object.entries(data.runs).filter(([, run]) => run.state === "todo" || run.state === "stale");
   const failures = data.failures.map((id) => [id, data.runs[id]]).filter(([, run]) => !state.hide.has(run.m));
-  area.replaceChildren(
-    el("p", { class: "soft" }, (failures.length ? "" : "No run has failed. ") + Object.entries(states).map(([name, n]) => `${n} ${name}`).join(", ")
-      + (missing.length ? ". The same command that started the sweep computes what is missing." : ".")),
-    ...failures.map(([id, run]) => el("details", { class: "failure m m" + run.m },
+  $("#failure-area").replaceChildren(
+    el("p", { class: "soft" }, (data.failures.length ? "" : "No run has failed. ") + Object.entries(states).map(([name, n]) => `${n} ${name}`).join(", ") + "."),
+    ...data.fill.map(([line, n]) => el("div", {}, el("p", { class: "soft" }, n === 1 ? "1 missing run is computed by" : `${n} missing runs are computed by`), command(line))),
+    ...failures.map(([, run]) => el("details", { class: "failure m m" + run.m },
       el("summary", {}, `${data.methods[run.m].label}, ${shared(run.setting).name}, ${shared(run.setting).dataset}, seed ${run.seed} `,
         el("span", { class: "soft" }, run.reason.slice(0, 300))),
-      el("div", { class: "command" }, el("pre", {}, run.command),
-        el("button", { type: "button", onclick: () => copy(run.command, "Command") }, "Copy")),
-      el("pre", {}, run.log || run.reason))));
+      command(run.command), el("pre", {}, run.log || run.reason))));
 }
 
-function fillProvenance() {
-  $("#provenance-area").replaceChildren(plainTable(["what", "value", "runs"], data.provenance));
-}
+const fillProvenance = () => $("#provenance-area").replaceChildren(plainTable(["what", "value", "runs"], data.provenance, [0, 1]));
 
-// ---- filters -------------------------------------------------------------------------------------------------------
+// ---- filters and sections ------------------------------------------------------------------------------------------
 
 function toggle(set, value) {
   if (!set.delete(value)) set.add(value);
@@ -354,9 +380,11 @@ function fillFilters() {
   $("#chips").replaceChildren(...data.methods.map((method) => el("button", { type: "button", class: "chip",
     "data-method": method.label, style: colour(method.index), title: method.label,
     onclick: () => toggle(state.hide, method.index) }, el("span", {}, method.label))));
-  $("#query").addEventListener("input", (event) => { state.q = event.target.value; update(); });
-  $("#dataset")?.addEventListener("change", (event) => { state.dataset = event.target.value; update(); });
-  $("#reset").addEventListener("click", () => { Object.assign(state, { q: "", dataset: "" }); state.hide.clear(); update(); });
+  $("#metric").replaceChildren(...data.metrics.map((name) => el("option", { value: name }, name)));
+  for (const [selector, kind] of [["#query", "input"], ["#dataset", "change"], ["#metric", "change"]]) {
+    $(selector)?.addEventListener(kind, (event) => { state[selector === "#query" ? "q" : selector.slice(1)] = event.target.value; update(); });
+  }
+  $("#reset").addEventListener("click", () => { Object.assign(state, { q: "", dataset: "", metric: "mAP" }); state.hide.clear(); update(); });
   $("#theme").addEventListener("click", () => {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     const now = state.theme || (dark ? "dark" : "light");
@@ -365,50 +393,98 @@ function fillFilters() {
   });
 }
 
+let printing = false;
+const OTHERS = { examples: fillExamples, protocol: fillProtocol, failures: fillFailures, provenance: fillProvenance };
+
+/** Draws what a section shows, the first time with its frames and figures. */
+function draw(section) {
+  if (!section.dataset.drawn) {
+    section.dataset.drawn = "1";
+    for (const place of section.querySelectorAll(".tables")) {
+      const tables = data.tables.filter((table) => table.place === place.dataset.place && (!place.dataset.table || table.name === place.dataset.table));
+      place.append(...tables.map(tableArticle));
+      if (!tables.length) place.append(el("p", { class: "soft" }, "Nothing measured here has a published counterpart."));
+    }
+    for (const place of section.querySelectorAll(".figures")) {
+      for (const figure of data.figures.filter((one) => one.place === place.dataset.place)) {
+        const node = el("figure", { id: "figure-" + figure.name });
+        node.insertAdjacentHTML("beforeend", figure.svg); // made by the suite; text in it is escaped
+        node.append(el("figcaption", {}, figure.caption));
+        place.append(node);
+      }
+    }
+  }
+  const inside = new Set([...section.querySelectorAll("article.table")].map((node) => node.id));
+  for (const table of data.tables) if (inside.has("table-" + table.name)) fillTable(table);
+  if (OTHERS[section.id]) OTHERS[section.id]();
+  for (const node of section.querySelectorAll("[data-dataset]")) {
+    node.hidden = Boolean(state.dataset && node.dataset.dataset && node.dataset.dataset !== state.dataset);
+  }
+}
+
 /** Makes the page show the state. */
 function apply() {
   $("#hidden-methods").textContent = [...state.hide].map((m) => `.m${m} { display: none !important; }`).join("\n");
   document.querySelectorAll(".chip").forEach((chip, m) => chip.setAttribute("aria-pressed", String(!state.hide.has(m))));
   $("#query").value = state.q;
+  $("#metric").value = state.metric;
   if ($("#dataset")) $("#dataset").value = state.dataset;
-  $("#reset").hidden = !(state.q || state.dataset || state.hide.size);
+  $("#reset").hidden = !(state.q || state.dataset || state.hide.size || state.metric !== "mAP");
   if (state.theme) document.documentElement.dataset.theme = state.theme;
   else delete document.documentElement.dataset.theme;
-  for (const table of data.tables) fillTable(table);
-  for (const node of document.querySelectorAll("[data-dataset]")) {
-    node.hidden = Boolean(state.dataset && node.dataset.dataset && node.dataset.dataset !== state.dataset);
+  for (const link of document.querySelectorAll("nav [data-tab]")) link.setAttribute("aria-current", String(link.dataset.tab === state.tab));
+  for (const section of document.querySelectorAll("main > section")) {
+    section.hidden = !printing && section.id !== state.tab;
+    if (!section.hidden) draw(section);
   }
-  fillExamples();
-  fillFailures();
 }
 
-function start() {
-  for (const table of data.tables) {
-    document.querySelector(`.tables[data-place="${CSS.escape(table.place)}"]`).append(tableArticle(table));
+/** Everything is drawn and unfolded for a printer, and folded again behind it. */
+function print(on) {
+  printing = on;
+  apply();
+  for (const node of document.querySelectorAll("details")) {
+    if (on) node.dataset.was = String(node.open);
+    node.open = on || node.dataset.was === "true";
   }
-  if (!data.tables.some((table) => table.place === "published")) $("#published").hidden = true;
+}
+
+async function unpack() {
+  const bytes = Uint8Array.from(atob($("#data").textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+async function start() {
+  try {
+    data = await unpack();
+  } catch (error) {
+    $("#main").prepend(el("p", { class: "banner" }, "This page needs a browser of 2023 or later: its data cannot be unpacked here."));
+    throw error;
+  }
   fillFilters();
-  fillProtocol();
-  fillProvenance();
-  for (const link of document.querySelectorAll("[data-go]")) {
-    link.addEventListener("click", (event) => {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-tab], [data-go]");
+    if (link) {
       event.preventDefault();
-      const target = document.getElementById(link.dataset.go);
-      target.scrollIntoView();
+      if (link.dataset.tab) { state.tab = link.dataset.tab; update(); }
+      const target = document.getElementById(link.dataset.then || link.dataset.go || "main");
+      if (link.dataset.then || link.dataset.go) target.scrollIntoView();
       target.setAttribute("tabindex", "-1");
       target.focus({ preventScroll: true });
-    });
-  }
-  document.addEventListener("click", (event) => {
+    }
     const dot = event.target.closest("figure .run");
     if (dot && data.runs[dot.dataset.run]) openDrawer([dot.dataset.run]);
   });
   $("#drawer").addEventListener("close", () => { state.run = ""; writeState(); });
   $("#drawer").addEventListener("click", (event) => { if (event.target === $("#drawer")) $("#drawer").close(); });
   window.addEventListener("hashchange", () => { readState(); apply(); });
+  window.addEventListener("beforeprint", () => print(true));
+  window.addEventListener("afterprint", () => print(false));
   readState();
   apply();
   if (data.runs[state.run]) openDrawer([state.run]);
+  document.documentElement.dataset.ready = "1";
 }
 
 start();

@@ -3,12 +3,13 @@ inside a page."""
 
 import re
 
+import numpy as np
 import pytest
 
 from reports.figures import style
-from reports.figures.groups import draw_all
-from reports.groups import arrange, collect
-from reports.significance import Significance
+from reports.figures.groups import draw_all, gains
+from reports.groups import Line, arrange, collect
+from reports.significance import Significance, ranks
 from tests.fixtures.synthetic_records import (
     HOSTILE,
     LONG_TAIL,
@@ -24,9 +25,10 @@ def draw(out, folder):
     groups = arrange(entries)
     significance = Significance(out / "cache")
     significance.prepare(groups)
-    looks = style.palette(list({entry.method for entry in entries}))
+    looks = style.palette({entry.method: entry.spec.method.name for entry in entries})
     return {
-        drawing.name: drawing for drawing in draw_all(groups, significance, looks, folder)
+        drawing.name: drawing
+        for drawing in draw_all(groups, significance, looks, folder, ranks(groups))
     }, looks
 
 
@@ -34,7 +36,7 @@ def draw(out, folder):
 def drawn(tmp_path_factory):
     out = tmp_path_factory.mktemp("figures")
     for setting in (partial(0.1), partial(0.9), ZERO_SHOT, LONG_TAIL):
-        for method in ("coop", "dualcoop"):
+        for method in ("coop", "dualcoop", "zero_shot_clip"):
             for seed in (0, 1) if setting["name"] == "partial" else (0,):
                 write_run(out, specification(method, setting, seed), images=60)
     return out, *draw(out, out / "figures")
@@ -43,7 +45,7 @@ def drawn(tmp_path_factory):
 def test_every_family_has_its_figures_in_both_formats(drawn):
     out, drawings, _ = drawn
     kinds = {name.split("_")[0] for name in drawings}
-    assert kinds == {"curve", "groups", "unseen", "classes", "cost", "differences", "ranks"}
+    assert kinds == {"curve", "groups", "unseen", "classes", "cost", "differences"}
     for name in drawings:
         assert (out / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert (out / "figures" / f"{name}.svg").read_text().rstrip().endswith("</svg>")
@@ -62,29 +64,66 @@ def test_the_same_records_give_the_same_bytes(drawn, tmp_path):
 def test_shapes_carry_their_method_and_dots_their_run(drawn):
     _, drawings, looks = drawn
     for name, drawing in drawings.items():
-        for look in looks.values():
-            assert f"method-{look.index}-" in drawing.svg, name
-    page = style.inline(drawings["curve_partial_pictograms_pocket-RN"].svg)
-    # 2 methods × 2 rates × 2 seeds
-    assert len(re.findall(r'class="m m\d run" data-run="[0-9a-f]{12}"', page)) == 8
+        for label, look in looks.items():  # what is gained over zero-shot CLIP leaves it out
+            shown = f"method-{look.index}-" in drawing.svg
+            assert shown == (label != "zero_shot_clip" or not name.startswith("classes")), name
+    curve = drawings["curve_partial_pictograms_pocket-RN"]
+    page = style.inline(curve.svg, curve.caption, curve.tips)
+    # 3 methods × 2 rates × 2 seeds
+    assert len(re.findall(r'class="m m\d run" data-run="[0-9a-f]{12}"', page)) == 12
+    assert 'role="img" aria-label="mAP against known labels' in page
+    assert re.search(r"<title>coop, 10 %, seed 1: \d\d\.\d\d</title>", page)
     assert "http" not in page and "currentColor" in page and 'id="method' not in page
 
 
 def test_colours_are_fixed_and_distinct():
     few, many = (
-        style.palette(["dualcoop", "coop"]),
-        style.palette(["a", "b", "coop", "dualcoop", "coop(x=1)", "zzz"]),
+        style.palette({"DualCoOp": "dualcoop", "coop": "coop"}),
+        style.palette(
+            {"DualCoOp": "dualcoop", "coop": "coop", "coop (x=1)": "coop"}
+            | {f"method {k}": f"m{k}" for k in range(12)}
+        ),
     )
     assert (
-        few["dualcoop"].colour == many["dualcoop"].colour
+        few["DualCoOp"].colour == many["DualCoOp"].colour
         and few["coop"].colour == many["coop"].colour
     )
-    assert len({look.colour for look in many.values()}) == len(many)
+    assert len({look.colour for look in list(many.values())[:14]}) >= 12
+    assert len({(look.colour, look.marker) for look in many.values()}) == len(many)
 
 
 def test_hostile_names_are_text(tmp_path):
     for text in (HOSTILE["tag"], HOSTILE["quotes"], HOSTILE["rtl"], "$x_1$"):
-        write_run(tmp_path, specification("coop", partial(0.5), template=text), images=40)
+        write_run(tmp_path, specification("coop", partial(0.5), init=text), images=40)
     drawings, looks = draw(tmp_path, tmp_path / "figures")
     svg = next(iter(drawings.values())).svg
     assert "<script" not in svg and "&lt;script" in svg and len(looks) == 4
+
+
+def test_ranks_count_data_sets_not_label_rates(tmp_path):
+    """Nine nested rates on two data sets are two blocks, too few for a diagram; six are enough."""
+    for dataset in ("pictograms", "digits"):
+        for k in range(1, 10):
+            for method in ("coop", "dualcoop", "lm_clip"):
+                write_run(tmp_path, specification(method, partial(k / 10, dataset)), images=30)
+    found, why = ranks(arrange(collect([tmp_path])))
+    assert found is None and "needs 5 data set × setting blocks, there are 2" in why
+    for setting in (ZERO_SHOT, LONG_TAIL, {**LONG_TAIL, "dataset": "voc_mlt"}):
+        for method in ("coop", "dualcoop", "lm_clip"):
+            write_run(tmp_path, specification(method, setting), images=30)
+    write_run(tmp_path, specification("linear_probe", LONG_TAIL), images=30)
+    found, why = ranks(arrange(collect([tmp_path])))
+    assert found.blocks == 5 and found.methods == ("coop", "dualcoop", "lm_clip")
+    assert "label rates averaged" in why and "Left out" in why and "linear_probe" in why
+
+
+def test_classes_are_shown_by_their_gain_over_zero_shot(tmp_path):
+    for method in ("coop", "zero_shot_clip"):
+        write_run(tmp_path, specification(method, partial(0.5)), images=60)
+    (group,) = arrange(collect([tmp_path]))
+    coop, zero = (
+        next(r for r in group.usable if r.method == m) for m in ("coop", "zero_shot_clip")
+    )
+    x, y = gains(group, Line("last", "coop"))
+    assert np.allclose(y, coop.average_precision - zero.average_precision)
+    assert x.tolist() == coop.record["task"]["known_positives"]

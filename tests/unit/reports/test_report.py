@@ -1,15 +1,17 @@
 """The page as a file: self-contained, small, honest about holes, safe with hostile text, made from
 anything."""
 
+import base64
+import gzip
 import json
 import re
 
 import pytest
 
-from benchmark.plan import Row
+from benchmark.planned import Planned
 from benchmark.store import Store
 from reports import page
-from reports.html.content import as_json
+from reports.html.content import packed
 from tests.fixtures.synthetic_records import (
     HOSTILE,
     METHODS,
@@ -20,11 +22,14 @@ from tests.fixtures.synthetic_records import (
 )
 
 
+def build(*arguments, **options):
+    return page.build(*arguments, **options).path
+
+
 def data_of(path):
     html = path.read_text(encoding="utf-8")
-    return json.loads(
-        re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)[1]
-    )
+    found = re.search(r'<script type="application/octet-stream" id="data">(.*?)</script>', html)
+    return json.loads(gzip.decompress(base64.b64decode(found[1])))
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +43,12 @@ def report(tmp_path_factory):
         "log": "\n".join(HOSTILE.values()),
     }
     write_run(out, specification("coop", partial(0.5)), status="crashed", error=error)
-    return page.build([out])
+    return build([out])
 
 
 def test_one_file_without_any_address(report):
     html = report.read_text(encoding="utf-8")
-    assert "http" not in html.lower()
+    assert not re.search("https?:", html.lower())
     assert (
         not re.findall(r'(?:src|href)="(?!#|data:)', html)
         and "@import" not in html
@@ -70,7 +75,7 @@ def test_drawer_data_is_complete(report):
     data = data_of(report)
     run = next(run for run in data["runs"].values() if run["state"] == "done")
     names = data["shared"][run["metrics"][0]]
-    assert names[0][0] in ("all", "zsl") and "mAP" in names[0][1]
+    assert names[0][0] in ("all", "zsl") and "mAP" in names[0][1] and "mAP" in data["metrics"]
     assert len(run["ap"]) == len(data["shared"][run["classes"]]) and len(run["history"][1]) <= 41
     assert f"--out {report.parent}" in run["command"]
 
@@ -100,8 +105,8 @@ def test_protocol_states_realised_rates(report):
 def test_summary_counts(report):
     html = report.read_text(encoding="utf-8")
     total = len(data_of(report)["runs"])
-    assert f"{total - 1} of {total} runs are done; 1 failed." in html
-    assert "in 4 cells compared:" in html
+    assert f"{total - 1} of {total} runs are done, 1 failed." in html
+    assert html.count("leads with") == 3
 
 
 def test_size_of_the_page_for_five_hundred_runs(report):
@@ -111,30 +116,43 @@ def test_size_of_the_page_for_five_hundred_runs(report):
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path):
-    html = page.build([tmp_path]).read_text()
+    html = build([tmp_path]).read_text()
     assert "python run_all.py" in html and "no results here yet" in html
 
 
 def test_only_failures_make_a_report(tmp_path):
     for method in METHODS:
         write_run(tmp_path, specification(method, partial(0.5)), status="failed")
-    path = page.build([tmp_path])
-    assert (
-        len(data_of(path)["failures"]) == 5
-        and "No two methods can be compared yet." in path.read_text()
-    )
+    path = build([tmp_path])
+    assert len(data_of(path)["failures"]) == 5 and "no method has a number yet." in path.read_text()
 
 
 def test_only_a_plan_makes_a_report(tmp_path):
+    command = "python run_all.py --settings partial"
     spec = specification("coop", partial(0.5))
-    path = page.build([tmp_path], [Row(spec, "todo")])
-    assert data_of(path)["tables"][0]["rows"][0]["cells"][0][3] == "not run"
-    assert "0 of 1 runs are done; 1 not run." in path.read_text()
+    path = build([tmp_path], [Planned(spec, "todo", command=command)])
+    assert data_of(path)["tables"][0]["rows"][0]["cells"][0]["hole"] == "todo: not run yet"
+    html = path.read_text()
+    assert "0 of 1 run is done, 1 todo." in html and command in html
+
+
+@pytest.mark.parametrize("kind", ["method", "seed", "rate"])
+def test_one_of_everything_makes_a_sensible_page(kind, tmp_path):
+    methods = ["coop"] if kind == "method" else ["coop", "dualcoop"]
+    seeds = [0] if kind == "seed" else [0, 1]
+    rates = [0.5] if kind == "rate" else [0.1, 0.5]
+    for method in methods:
+        for rate in rates:
+            for seed in seeds:
+                write_run(tmp_path, specification(method, partial(rate), seed), images=40)
+    html = build([tmp_path]).read_text()
+    assert ("only coop was measured" in html) == (kind == "method")
+    assert not re.search(r"\bnan\b", re.sub(r"<script.*?</script>", "", html, flags=re.S))
 
 
 def test_tables_only(tmp_path):
     write_run(tmp_path, specification("coop", partial(0.5)), images=40)
-    assert page.build([tmp_path], tables_only=True) == tmp_path / "tables"
+    assert build([tmp_path], tables_only=True) == tmp_path / "tables"
     assert not (tmp_path / "report.html").exists() and not (tmp_path / "figures").exists()
 
 
@@ -146,13 +164,12 @@ def test_a_class_without_positives_and_broken_records_do_not_stop_it(tmp_path):
     record = Store(tmp_path).read(run)
     record["per_class"]["AP"][0] = None
     Store(tmp_path).write(record, Store(tmp_path).scores(run))
-    assert data_of(page.build([tmp_path]))["runs"][run]["ap"][0] is None
+    assert data_of(build([tmp_path]))["runs"][run]["ap"][0] is None
 
 
-def test_json_can_stand_in_a_script():
-    text = as_json({"a": "</script><!-- HTTPS:// \u2028"})
-    assert (
-        "<" not in text
-        and "http" not in text.lower()
-        and json.loads(text) == {"a": "</script><!-- HTTPS:// \u2028"}
-    )
+def test_packed_data_can_stand_in_a_script():
+    text = packed({"a": "</script><!-- HTTPS:// \u2028"})
+    assert not set(text) & set("<>:&")
+    assert json.loads(gzip.decompress(base64.b64decode(text))) == {
+        "a": "</script><!-- HTTPS:// \u2028"
+    }

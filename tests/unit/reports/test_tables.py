@@ -5,18 +5,19 @@ import csv
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmark.plan import Row as PlanRow
-from benchmark.spec import Choice
-from reports.groups import arrange, collect, slug
-from reports.published import published, same_backbone
+from benchmark.planned import Planned
+from reports.columns import Column
+from reports.groups import About, Line, Result, arrange, collect
+from reports.labels import slug
+from reports.published import FILE, published, same_backbone
 from reports.significance import Significance
-from reports.tables import formats, main, side
-from reports.tables.formats import Cell, Row, Table
+from reports.statistics import interval
+from reports.tables import formats, latex, main, side, tidy
+from reports.tables.cells import Measured, Missing, Row, Table, Words, value
 from tests.fixtures.synthetic_records import (
     HOSTILE,
     LONG_TAIL,
@@ -27,11 +28,11 @@ from tests.fixtures.synthetic_records import (
 )
 
 
-def tables_of(out, plan=None):
-    groups = arrange(collect([out], plan))
+def tables_of(out, plan=(), methods=None):
+    groups = arrange(collect([out], plan, methods))
     significance = Significance(out / "cache")
     significance.prepare(groups)
-    return {table.name: table for table in main.main_tables(groups, significance)}, groups
+    return {group.name: main.main_table(group, significance) for group in groups}, groups
 
 
 def row_of(table, label, block="last"):
@@ -60,17 +61,17 @@ def sweep(tmp_path_factory):
 
 def test_numbers_are_means_and_sample_deviations_over_seeds(sweep):
     (table,), (group,) = sweep[0].values(), sweep[1]
-    values = [entry.value("all") for entry in group.done(("last", "dualcoop"), 0.1).values()]
+    values = [entry.value("all") for entry in group.done(Line("last", "dualcoop"), 0.1).values()]
     cell = row_of(table, "dualcoop").cells[0]
     assert (cell.text, cell.sd) == (f"{np.mean(values):.1f}", f"{np.std(values, ddof=1):.1f}")
     assert len(cell.runs) == 2
 
 
-def test_average_is_made_of_the_printed_cells(sweep):
+def test_average_is_the_mean_of_the_numbers_not_of_what_is_printed(sweep):
     (table,) = sweep[0].values()
     first, second, average = row_of(table, "dualcoop").cells
-    assert average.text == f"{(float(first.text) + float(second.text)) / 2:.1f}"
-    assert row_of(table, "linear_probe").cells[2].hole == "needs every label rate"
+    assert value(average) == pytest.approx((value(first) + value(second)) / 2, rel=1e-12)
+    assert row_of(table, "linear_probe").cells[2].reason == "needs every label rate"
 
 
 def test_best_is_bold_second_underlined_and_oracle_unmarked(sweep):
@@ -81,37 +82,139 @@ def test_best_is_bold_second_underlined_and_oracle_unmarked(sweep):
     )
     assert row_of(table, "coop").cells[0].second
     oracle = row_of(table, "coop", "oracle").cells[0]
-    assert oracle.text and not oracle.best and not oracle.second
-    assert [row.block for row in table.rows] == ["last"] * 4 + ["oracle", ""]
+    assert oracle.text and not oracle.best and not oracle.second and oracle.verdict is None
+    assert [row.block for row in table.rows] == ["last"] * 4 + ["oracle"]
 
 
-def test_holes_say_why(sweep):
-    (table,) = sweep[0].values()
-    assert row_of(table, "coop").cells[1].hole == "failed: ValueError: diverged"
-    assert row_of(table, "linear_probe").cells[1].hole == "not run"
-    assert row_of(table, "linear_probe").cells[0].marks == ("1 of 2 seeds",)
-    assert any("coop: failed: ValueError" in note for note in table.notes)
+def test_holes_say_why(tmp_path):
+    write_run(tmp_path, specification("coop", partial(0.1)), status="failed")
+    write_run(tmp_path, specification("dualcoop", partial(0.1)), images=40)
+    plan = [
+        Planned(specification("linear_probe", partial(0.1)), "todo", command="python run_all.py"),
+        Planned(specification("lm_clip", partial(0.1)), "n/a", "needs captions"),
+    ]
+    (table,) = tables_of(tmp_path, plan)[0].values()
+    assert row_of(table, "coop").cells[0].reason == "failed: ValueError: diverged"
+    todo = row_of(table, "linear_probe").cells[0]
+    assert todo.reason == "todo: not run yet" and todo.command == "python run_all.py"
+    assert row_of(table, "lm_clip").cells[0].reason == "n/a: needs captions"
+
+
+def test_marks_of_seeds_and_staleness_are_in_every_format(tmp_path):
+    """A number over one of three seeds, or by older code, never pastes as if it were whole."""
+    for seed in range(3):
+        write_run(tmp_path, specification("dualcoop", partial(0.5), seed), images=60)
+    spec = specification("coop", partial(0.5), 0)
+    write_run(tmp_path, spec, images=60)
+    (table,) = tables_of(tmp_path, [Planned(spec, "stale")])[0].values()
+    assert row_of(table, "coop").cells[0].marks == ("1/3", "s")
+    tex, md, plain = (formats.render(table, form) for form in formats.FORMS)
+    row = next(line for line in tex.splitlines() if line.startswith("coop"))
+    assert r"\textsuperscript{1/3,s}" in row and "of b planned seeds" in tex and "older code" in tex
+    assert "(1/3, s)" in md and "a/b: a of b planned seeds; s: computed by older code." in md
+    (line,) = [r for r in csv.DictReader(plain.splitlines()) if r["method"] == "coop"]
+    assert (line["seeds"], line["planned seeds"], line["marks"]) == ("1", "3", "1/3 s")
 
 
 def test_methods_that_tie_are_all_bold(tmp_path):
     for method in ("dualcoop", "lm_clip"):  # nearly the same skill, few images
         write_run(tmp_path, specification(method, partial(0.5)), images=60)
     (table,) = tables_of(tmp_path)[0].values()
-    assert row_of(table, "dualcoop").cells[0].best and row_of(table, "lm_clip").cells[0].best
-    assert float(row_of(table, "Detectable difference", "").cells[0].text) > 1
+    cells = [row_of(table, method).cells[0] for method in ("dualcoop", "lm_clip")]
+    assert all(cell.best for cell in cells)
+    behind = next(cell for cell in cells if cell.verdict.gap < 0)
+    assert behind.verdict.p > 0.05 and behind.verdict.detectable > 1
 
 
-def test_plan_names_what_does_not_apply_and_what_is_stale(tmp_path):
-    done = specification("coop", ZERO_SHOT)
-    write_run(tmp_path, done, images=60)
+def test_weak_variants_turn_no_number_bold(tmp_path):
+    """Adding methods that are far below leaves every verdict of the others as it was."""
+    for known in (0.1, 0.5):
+        for seed in range(2):
+            for method, skill in (("dualcoop", 1.5), ("coop", 1.2), ("linear_probe", 1.35)):
+                spec = specification(method, partial(known), seed)
+                write_run(tmp_path, spec, images=150, skill=skill)
+    (few,) = tables_of(tmp_path)[0].values()
+    for known in (0.1, 0.5):
+        for seed in range(2):
+            for epochs in range(1, 8):
+                spec = specification("lm_clip", partial(known), seed, epochs=epochs)
+                write_run(tmp_path, spec, images=150, skill=0.1)
+    (many,) = tables_of(tmp_path)[0].values()
+    for row in few.rows:
+        for before, after in zip(row.cells, row_of(many, row.label).cells, strict=True):
+            assert before.best == after.best and before.verdict.p == after.verdict.p
+    assert any(not cell.best for row in few.rows for cell in row.cells)
+
+
+def test_without_a_common_seed_nothing_is_compared(tmp_path):
+    """CoOp with one seed beside a probe with two others: neither ties with the other."""
+    write_run(tmp_path, specification("coop", partial(0.5), 0), images=60)
+    for seed in (1, 2):
+        write_run(tmp_path, specification("linear_probe", partial(0.5), seed), images=60)
+    (table,) = tables_of(tmp_path)[0].values()
+    cells = [row_of(table, method).cells[0] for method in ("coop", "linear_probe")]
+    assert not any(cell.best or cell.second for cell in cells)
+    assert all("≠" in cell.marks for cell in cells)
+    for seed in (1, 2):  # now two can be compared, and the third still cannot
+        write_run(tmp_path, specification("dualcoop", partial(0.5), seed), images=60)
+    (table,) = tables_of(tmp_path)[0].values()
+    assert row_of(table, "dualcoop").cells[0].best
+    assert "≠" in row_of(table, "coop").cells[0].marks
+    assert "no seed in common" in formats.render(table, "md")
+
+
+def test_every_metric_that_is_marked_was_tested(tmp_path):
+    """P, R and F1 at k and the harmonic mean: bold follows a test, never a plain maximum."""
+    for method in ("dualcoop", "lm_clip"):
+        write_run(tmp_path, specification(method, ZERO_SHOT), images=40)
+    (table,) = tables_of(tmp_path)[0].values()
+    for k, column in enumerate(table.columns):
+        cells = [row_of(table, method).cells[k] for method in ("dualcoop", "lm_clip")]
+        assert all(cell.verdict is not None for cell in cells), column
+        assert all(cell.best == cell.verdict.tied for cell in cells)
+    assert any(sum(row.cells[k].best for row in table.rows) == 2 for k in range(len(table.columns)))
+
+
+def test_every_table_names_metric_images_seeds_and_protocol(sweep):
+    (table,) = sweep[0].values()
+    for form in formats.FORMS:
+        assert "mAP" in formats.render(table, form)
+    for form in ("tex", "md"):
+        text = formats.render(table, form)
+        for word in ("mAP (", "120 test images", "10 classes", "2 seeds", "mask=nested"):
+            assert word in text, (form, word)
+    caption = next(
+        line for line in formats.render(table, "tex").splitlines() if line.startswith(r"\caption")
+    )
+    assert r"mAP (\%)" in caption and "120 test images" in caption and "Protocol" in caption
+
+
+def test_a_trained_method_below_zero_shot_is_flagged(tmp_path):
+    for method, skill in (("zero_shot_clip", 1.0), ("dualcoop", 0.5), ("coop", 1.5)):
+        write_run(tmp_path, specification(method, partial(0.5)), images=200, skill=skill)
+    (table,) = tables_of(tmp_path)[0].values()
+    assert row_of(table, "dualcoop").cells[0].marks == ("↓",)
+    assert row_of(table, "coop").cells[0].marks == row_of(table, "zero_shot_clip").cells[0].marks
+    assert "below zero-shot CLIP" in formats.render(table, "tex")
+
+
+def test_plan_names_what_does_not_apply_once_a_row(tmp_path):
+    write_run(tmp_path, specification("coop", ZERO_SHOT), images=60)
     other = specification("linear_probe", ZERO_SHOT)
-    plan = [
-        PlanRow(done, "stale"),
-        PlanRow(other, "n/a", "closed vocabulary"),
-    ]
+    plan = [Planned(other, "n/a", "closed vocabulary")]
     (table,) = tables_of(tmp_path, plan)[0].values()
-    assert row_of(table, "coop").cells[0].marks == ("stale",)
-    assert row_of(table, "linear_probe").cells[0].hole == "n/a: closed vocabulary"
+    assert row_of(table, "linear_probe").cells[0].reason == "n/a: closed vocabulary"
+    for form in ("tex", "md"):
+        assert formats.render(table, form).count("closed vocabulary") == 1
+
+
+def test_titles_of_plugins_stand_in_tables(tmp_path):
+    for epochs in (3, 4):
+        write_run(tmp_path, specification("lm_clip", partial(0.5), epochs=epochs), images=40)
+    write_run(tmp_path, specification("coop", partial(0.5)), images=40)
+    built, _ = tables_of(tmp_path, methods={"lm_clip": About("LM-CLIP")})
+    labels = {row.label for table in built.values() for row in table.rows}
+    assert labels == {"LM-CLIP (epochs=3)", "LM-CLIP (epochs=4)", "coop"}
 
 
 def test_zero_shot_and_long_tail_layouts(tmp_path):
@@ -122,16 +225,16 @@ def test_zero_shot_and_long_tail_layouts(tmp_path):
         built["zero_shot_pictograms65_pocket-RN"],
         built["long_tail_pictograms_lt_pocket-RN"],
     )
-    assert [label for _, label in zero_shot.columns] == [
+    assert [column.label for column in zero_shot.columns] == [
         *("P@3", "R@3", "F1@3", "F1@5", "mAP") * 2,
         "H",
     ]
-    assert [label for _, label in long_tail.columns] == ["total", "head", "medium", "tail"]
-    (entry,) = groups[0].usable()
+    assert [column.label for column in long_tail.columns] == ["total", "head", "medium", "tail"]
+    (entry,) = groups[0].usable
     seen, unseen = entry.value("seen"), entry.value("unseen")
     assert row_of(zero_shot, "coop").cells[-1].text == f"{2 * seen * unseen / (seen + unseen):.1f}"
-    assert row_of(long_tail, "coop").cells[3].exact == pytest.approx(
-        np.nanmean(groups[1].usable()[0].average_precision()[7:])
+    assert value(row_of(long_tail, "coop").cells[3]) == pytest.approx(
+        np.nanmean(groups[1].usable[0].average_precision[7:])
     )
 
 
@@ -140,30 +243,22 @@ def test_labels_show_parameters_only_where_runs_differ(tmp_path):
         write_run(tmp_path, specification("coop", partial(0.5), context_length=length), images=40)
     write_run(tmp_path, specification("dualcoop", partial(0.5)), images=40)
     labels = {entry.method for entry in collect([tmp_path])}
-    assert labels == {"coop(context_length=4)", "coop(context_length=16)", "dualcoop"}
+    assert labels == {"coop (context_length=4)", "coop (context_length=16)", "dualcoop"}
 
 
 def test_a_preset_that_goes_with_the_encoder_is_not_a_variant(tmp_path):
-    pocket = replace(
+    for spec in (
         specification("coop", partial(0.5)),
-        method=Choice("coop", {"epochs": 5, "preset": "pocket"}),
-    )
-    official = replace(
         specification("coop", partial(0.5, "voc2007"), encoder="RN101"),
-        method=Choice("coop", {"epochs": 50, "preset": ""}),
-    )
-    for spec in (pocket, official):
+    ):
         write_run(tmp_path, spec, images=40)
     assert {entry.method for entry in collect([tmp_path])} == {"coop"}
 
 
 def test_protocols_make_separate_tables(tmp_path):
-    for mask in ("nested", "community"):
+    for mask in ("nested", "skewed"):
         write_run(tmp_path, specification("coop", {**partial(0.5), "mask": mask}), images=40)
-    assert sorted(tables_of(tmp_path)[0]) == [
-        "partial_pictograms_pocket-RN_mask_community",
-        "partial_pictograms_pocket-RN_mask_nested",
-    ]
+    assert len(tables_of(tmp_path)[0]) == 2
 
 
 def test_two_folders_are_joined_and_a_done_run_wins(tmp_path):
@@ -173,16 +268,18 @@ def test_two_folders_are_joined_and_a_done_run_wins(tmp_path):
     write_run(tmp_path / "b", specification("dualcoop", partial(0.5)), images=40)
     entries = collect([tmp_path / "a", tmp_path / "b"])
     assert [entry.state for entry in entries] == ["done", "done"]
+    assert all(isinstance(entry, Result) for entry in entries)
 
 
-def test_scores_that_are_gone_leave_the_number_without_a_test(tmp_path):
-    for method in ("coop", "dualcoop"):
+def test_scores_that_are_gone_leave_the_number_without_a_mark(tmp_path):
+    for method in ("coop", "dualcoop", "lm_clip"):
         run = write_run(tmp_path, specification(method, partial(0.5)), images=40)
-        (tmp_path / "runs" / run / "scores.npy").unlink()
+        if method == "dualcoop":
+            (tmp_path / "runs" / run / "scores.npy").unlink()
     (table,) = tables_of(tmp_path)[0].values()
-    assert row_of(table, "coop").cells[0].text and "Detectable difference" not in {
-        row.label for row in table.rows
-    }
+    gone = row_of(table, "dualcoop").cells[0]
+    assert gone.text and not gone.best and gone.marks == ("?",)
+    assert row_of(table, "lm_clip").cells[0].best
 
 
 # ---- published -----------------------------------------------------------------------------------
@@ -201,24 +298,41 @@ def test_published_lines_are_beside_measured_ones_of_the_same_data_only(tmp_path
     blocks = {name: [row.block for row in table.rows] for name, table in built.items()}
     assert "published" in blocks["partial_voc2007_RN101_openai_224"]
     assert "published" not in blocks["partial_pictograms_pocket-RN"]
-    paper = next(
-        r
-        for r in built["partial_voc2007_RN101_openai_224"].rows
-        if r.label == "DualCoOp [CLIP RN101, 448 px]"
-    )
+    lines = [r for r in built["partial_voc2007_RN101_openai_224"].rows if r.block == "published"]
+    paper = next(r for r in lines if r.label.startswith("DualCoOp (CLIP RN101, 448 px)"))
+    assert paper.label.endswith("[DualCoOp22]") and len({r.label for r in lines}) == len(lines)
     # the average of what is printed here
     assert [cell.text for cell in paper.cells] == ["90.3", "92.2", "91.2"]
     gaps = side.gap_table(groups)
+    assert len({row.label for row in gaps.rows}) == len(gaps.rows)
     row = next(row for row in gaps.rows if row.cells[1].text == "90.3")
-    assert row.cells[2].exact == pytest.approx(row.cells[0].exact - 90.3) and row.cells[3].text in (
-        "yes",
-        "no",
-    )
-    assert "result.png" in row.note
+    measured, _, gap, covered = row.cells
+    assert gap.value == pytest.approx(value(measured) - 90.3) and covered.text in ("yes", "no")
+    for form in formats.FORMS:  # the source is printed in every format
+        text = formats.render(gaps, form)
+        assert "DualCoOp22" in text and "result.png" in text
+
+
+def test_cost_is_from_pixels_and_sums_are_apart(tmp_path):
+    """The run that filled the bank paid for the features that the others found cached."""
+    for method, seconds in (("coop", 0.01), ("linear_probe", 7.0)):
+        spec = specification(method, partial(0.5))
+        write_run(tmp_path, spec, images=40, cost={"feature_s": seconds})
+    about = {"coop": About(needs="global"), "linear_probe": About(needs="global")}
+    (group,) = tables_of(tmp_path, methods=about)[1]
+    table = side.cost_table(group)
+    labels = [column.label for column in table.columns]
+    cold, cached, features = (labels.index(name) for name in labels[:3])
+    cells = row_of(table, "coop").cells
+    assert cells[features].value == 7.0
+    assert cells[cold].value == pytest.approx(7.0 + cells[cached].value)
+    assert "RAM, increase (MB)" in labels and "candidates tried" not in labels
+    sums = side.query_table(group)
+    assert "Sums over runs" in sums.notes[0] and "shared its device" in table.notes[1]
 
 
 def test_nothing_unverified_is_printed():
-    with main.published.__globals__["FILE"].open(newline="") as file:
+    with FILE.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["certainty"] for row in rows} == {"verified", "verified-secondary"}
     assert all(float(row["value"]) > 0 and row["source"] for row in rows)
@@ -233,12 +347,10 @@ def test_nothing_unverified_is_printed():
 
 def hostile_table():
     texts = tuple(HOSTILE.values())
-    rows = tuple(
-        Row(text, "last", (Cell("81.4", "0.3", best=True), Cell(hole=f"failed: {text}")))
-        for text in texts
-    )
-    columns = (("Top & co", "10 %"), ("Top & co", "a_b"))
-    return Table("hostile", f"Names: {' '.join(texts)}", "", columns, rows, texts)
+    cell = Measured(interval([81.4, 81.6, 81.2]), planned=3, best=True)
+    rows = tuple(Row(text, "last", (cell, Missing(f"failed: {text}"))) for text in texts)
+    columns = (Column("10 %", top="Top & co"), Column("a_b", top="Top & co"))
+    return Table("hostile", f"Names: {' '.join(texts)}", "", columns, rows, texts, "mAP (%)")
 
 
 def check_latex(text):
@@ -266,15 +378,15 @@ def test_latex_is_sound(which, sweep):
 
 
 def test_latex_escapes_names():
-    assert formats.latex_text("100%_csc&co") == r"100\%\_csc\&co"
-    assert formats.latex_text("שם") == "{[}U+05E9{]}{[}U+05DD{]}"
+    assert latex.escape("100%_csc&co") == r"100\%\_csc\&co"
+    assert latex.escape("שם") == "{[}U+05E9{]}{[}U+05DD{]}"
     assert (
-        formats.latex_text("Café ±1 \\x{}~^")
+        latex.escape("Café ±1 \\x{}~^")
         == r"Café $\pm$1 \textbackslash{}x\{\}\textasciitilde{}\textasciicircum{}"
     )
-    assert len(formats.latex_text("x" * 10_000)) < 250
+    assert len(latex.escape("x" * 10_000)) < 250
     # a row may start with it, and \\[ takes an argument
-    assert formats.latex_text("[a]*") == "{[}a{]}{*}"
+    assert latex.escape("[a]*") == "{[}a{]}{*}"
 
 
 @pytest.mark.skipif(
@@ -302,23 +414,37 @@ def test_latex_compiles(tmp_path, sweep):
     assert done.returncode == 0, done.stdout[-2000:]
 
 
-def test_markdown_and_csv_keep_hostile_names_as_text(sweep):
+def test_markdown_and_csv_keep_hostile_names_as_text():
     markdown, plain = formats.render(hostile_table(), "md"), formats.render(hostile_table(), "csv")
-    assert "<script" not in markdown and "| **81.4** ± 0.3 |" in markdown
+    assert "<script" not in markdown and "| **81.4** ± 0.2 |" in markdown
     lines = list(csv.reader(plain.splitlines()))
-    assert {len(line) for line in lines} == {6} and lines[1][0] == HOSTILE["tag"]
-    assert (
-        len(next(iter(csv.reader([formats.csv_parts(hostile_table())[1][2]])))[0])
-        == formats.LONGEST
-    )
+    assert {len(line) for line in lines} == {len(tidy.HEADER)} and lines[1][0] == HOSTILE["tag"]
+    assert len(lines[5][0]) == 200
+    row = Row("=1+1", "last", (Words("yes"),))
+    assert tidy.rows(Table("t", "", "", (Column("a"),), (row,)), row)[0].startswith("'=1+1,last,a")
+
+
+def test_csv_keeps_every_digit_and_what_the_marks_rest_on(sweep):
     (table,) = sweep[0].values()
     rows = list(csv.DictReader(formats.render(table, "csv").splitlines()))
-    assert float(rows[0]["10 %"]) == pytest.approx(
-        row_of(table, rows[0]["method"]).cells[0].exact, abs=1e-4
-    )
-    assert formats.csv_parts(
-        Table("t", "", "", (("", "a"),), (Row("=1+1", "last", (Cell("1"),)),))
-    )[1] == ["'=1+1,last,1,"]
+    assert len(rows) == sum(len(row.cells) for row in table.rows)
+    for line in rows:
+        cell = next(
+            cell
+            for row in table.rows
+            for column, cell in zip(table.columns, row.cells, strict=True)
+            if (row.label, row.block, column.text) == (line["method"], line["kind"], line["column"])
+        )
+        if isinstance(cell, Missing):
+            assert line["why empty"] == cell.reason and not line["value"]
+            continue
+        i = cell.interval
+        assert float(line["value"]) == i.mean and int(line["seeds"]) == i.n
+        if i.n > 1:
+            assert (float(line["sd"]), float(line["low"])) == (i.sd, i.low)
+        if line["kind"] == "last":
+            assert float(line["p against the best"]) == cell.verdict.p
+            assert line["tied with the best"] == str(cell.verdict.tied) == str(cell.best)
 
 
 def test_names_of_files():
