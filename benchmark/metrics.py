@@ -5,12 +5,16 @@ Shapes: N images, C classes, D feature width. Targets are PRESENT 1, ABSENT 0, U
 cells never count.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
-from scipy.special import expit, softmax
+from scipy.special import expit
 
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, View
+
+CELLS = 8_000_000  # scored at once: 64 MB in float64
 
 
 def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -68,7 +72,7 @@ def precision_recall_f1(
     code.
     """
     targets, probabilities = _aligned(targets, probabilities)
-    return _precision_recall_f1(targets, probabilities.astype(np.float64) > threshold)
+    return _precision_recall_f1(*_counts(targets, probabilities.astype(np.float64) > threshold))
 
 
 def precision_recall_f1_at_k(targets: np.ndarray, scores: np.ndarray, k: int) -> dict[str, float]:
@@ -79,7 +83,7 @@ def precision_recall_f1_at_k(targets: np.ndarray, scores: np.ndarray, k: int) ->
     first. Images without a label count in P. UNKNOWN cells are not candidates.
     """
     targets, scores = _aligned(targets, scores)
-    metrics = _precision_recall_f1(targets, _top_k(targets, scores, k))
+    metrics = _precision_recall_f1(*_counts(targets, _top_k(targets, scores, k)))
     return {"P": metrics["OP"], "R": metrics["OR"], "F1": metrics["OF1"]}
 
 
@@ -187,50 +191,63 @@ def evaluate(
     LM-CLIP does for its head, middle and tail columns. Names that end in `official` count a class
     without a positive as 0, as DualCoOp's `mAP` and scikit-learn do.
     """
-    rows = scores[view.rows].astype(np.float64)
-    among_all = softmax(rows, axis=1)[:, view.columns]
-    targets, scores = targets[np.ix_(view.rows, view.columns)], rows[:, view.columns]
-    probabilities = expit(calibration[0] * scores + calibration[1])
-    precision = average_precision(targets, scores)
-    precision_softmax_all = average_precision(targets, among_all)
-    precision_softmax = (
-        precision_softmax_all
-        if view.columns.all()
-        else average_precision(targets, softmax(scores, axis=1))
-    )
+    rows, columns = np.flatnonzero(view.rows), np.flatnonzero(view.columns)
+    everywhere = bool(view.columns.all())
+    all_terms = _softmax_terms(scores, rows, np.arange(scores.shape[1]))
+    view_terms = all_terms if everywhere else _softmax_terms(scores, rows, columns)
+    precision, precision_softmax, precision_softmax_all, areas = np.empty((4, len(columns)))
+    counts = {name: np.empty((3, len(columns)), np.int64) for name in ("", "@raw", "@val")}
+    for place, block in _blocks(columns, len(rows)):
+        truth = targets[np.ix_(rows, block)]
+        values = scores[np.ix_(rows, block)].astype(np.float64)
+        precision[place] = average_precision(truth, values)
+        areas[place] = auroc(truth, values)
+        precision_softmax_all[place] = average_precision(truth, _softmax(values, *all_terms))
+        precision_softmax[place] = (
+            precision_softmax_all[place]
+            if everywhere
+            else average_precision(truth, _softmax(values, *view_terms))
+        )
+        probabilities = expit(calibration[0] * values + calibration[1])
+        counts[""][:, place] = _counts(truth, probabilities > 0.5)
+        counts["@raw"][:, place] = _counts(truth, values > 0.0)
+        counts["@val"][:, place] = _counts(truth, probabilities > threshold)
     result = {
         "mAP": 100 * _mean(precision),
         "mAP_softmax": 100 * _mean(precision_softmax),
         "mAP_softmax_all": 100 * _mean(precision_softmax_all),
         "mAP_official": 100 * _mean(np.nan_to_num(precision)),
         "mAP_softmax_official": 100 * _mean(np.nan_to_num(precision_softmax_all)),
-        "AUROC": 100 * _mean(auroc(targets, scores)),
+        "AUROC": 100 * _mean(areas),
         "classes": int(np.isfinite(precision).sum()),
     }
-    result |= precision_recall_f1(targets, probabilities, 0.5)
-    for name, value in precision_recall_f1(targets, scores, 0.0).items():
-        result[f"{name}@raw"] = value
-    for name, value in precision_recall_f1(targets, probabilities, threshold).items():
-        result[f"{name}@val"] = value
-    for name, value in _precision_recall_f1(targets, _top_k(targets, scores, 3)).items():
-        result[f"{name}@3"] = value
     for k in (3, 5):
-        for name, value in precision_recall_f1_at_k(targets, scores, k).items():
-            result[f"{name}@{k}"] = value
+        counts[f"@{k}"] = _counts_at_k(targets, scores, rows, columns, k)
+    for at, some in counts.items():
+        values_at = _precision_recall_f1(*some)
+        if at != "@5":
+            result |= {f"{name}{at}": value for name, value in values_at.items()}
+        if at in ("@3", "@5"):  # micro averages
+            result |= {f"{name}{at}": values_at[f"O{name}"] for name in ("P", "R", "F1")}
     return result
 
 
 def official_criterion(metric: str, targets: np.ndarray, scores: np.ndarray, view: View) -> float:
     """One number of `evaluate` in percent, for choosing an epoch: "mAP", "mAP_softmax_all" or
     "F1@3"."""
-    rows = scores[view.rows].astype(np.float64)
-    targets = targets[np.ix_(view.rows, view.columns)]
-    if metric == "mAP_softmax_all":
-        return 100 * _mean(average_precision(targets, softmax(rows, axis=1)[:, view.columns]))
+    rows, columns = np.flatnonzero(view.rows), np.flatnonzero(view.columns)
     if metric == "F1@3":
-        return precision_recall_f1_at_k(targets, rows[:, view.columns], 3)["F1"]
-    assert metric == "mAP", metric
-    return 100 * _mean(average_precision(targets, rows[:, view.columns]))
+        counts = _counts_at_k(targets, scores, rows, columns, 3)
+        return _precision_recall_f1(*counts)["OF1"]
+    assert metric in ("mAP", "mAP_softmax_all"), metric
+    terms = _softmax_terms(scores, rows, np.arange(scores.shape[1]))
+    precision = np.empty(len(columns))
+    for place, block in _blocks(columns, len(rows)):
+        values = scores[np.ix_(rows, block)].astype(np.float64)
+        if metric == "mAP_softmax_all":
+            values = _softmax(values, *terms)
+        precision[place] = average_precision(targets[np.ix_(rows, block)], values)
+    return 100 * _mean(precision)
 
 
 def epoch_scalars(
@@ -286,12 +303,53 @@ def _contiguous_columns(array: np.ndarray) -> np.ndarray:
     return columns.T
 
 
-def _precision_recall_f1(targets: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """CP … OF1 in percent of predictions (N, C) bool."""
+def _blocks(columns: np.ndarray, n: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Places in `columns` and the columns there, so many that (n, block) holds `CELLS`: at the size
+    of NUS-WIDE one array of all cells in float64 is 0.9 GB, and a dozen would be alive at once."""
+    size = max(1, CELLS // max(1, n))
+    for start in range(0, len(columns), size):
+        yield slice(start, start + size), columns[start : start + size]
+
+
+def _softmax_terms(
+    scores: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 1) each: the maximum of a row over these columns, and Σ exp(score - maximum)."""
+    peaks, totals = np.empty((len(rows), 1)), np.empty((len(rows), 1))
+    for place, block in _blocks(rows, len(columns)):
+        values = scores[np.ix_(block, columns)].astype(np.float64)
+        peaks[place] = values.max(axis=1, keepdims=True, initial=-np.inf)
+        totals[place] = np.exp(values - peaks[place]).sum(axis=1, keepdims=True)
+    return peaks, totals
+
+
+def _softmax(values: np.ndarray, peaks: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Some columns of the softmax whose terms these are."""
+    return np.exp(values - peaks) / totals
+
+
+def _counts_at_k(
+    targets: np.ndarray, scores: np.ndarray, rows: np.ndarray, columns: np.ndarray, k: int
+) -> np.ndarray:
+    """`_counts` when each image predicts its `k` best classes among `columns`."""
+    total = np.zeros((3, len(columns)), np.int64)
+    for _, block in _blocks(rows, len(columns)):
+        truth = targets[np.ix_(block, columns)]
+        total += _counts(truth, _top_k(truth, scores[np.ix_(block, columns)], k))
+    return total
+
+
+def _counts(targets: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """(3, C): hits, guesses and positives of each class from predictions (N, C) bool."""
     positive = targets == PRESENT
-    hits = (predicted & positive).sum(0)  # (C,) each
-    guesses = (predicted & (targets != UNKNOWN)).sum(0)
-    actual = positive.sum(0)
+    hits, guesses = predicted & positive, predicted & (targets != UNKNOWN)
+    return np.stack([hits.sum(0), guesses.sum(0), positive.sum(0)])
+
+
+def _precision_recall_f1(
+    hits: np.ndarray, guesses: np.ndarray, actual: np.ndarray
+) -> dict[str, float]:
+    """CP … OF1 in percent from the counts (C,) of each class."""
     precision, recall = hits / np.maximum(guesses, 1), hits / np.maximum(actual, 1)
     cp, cr = _mean(precision), _mean(recall)
     result = {

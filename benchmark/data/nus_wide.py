@@ -36,7 +36,8 @@ CONCEPTS = FOLDER / "ConceptsList/Concepts81.txt"
 TAGS = FOLDER / "NUS_WID_Tags/TagList1k.txt"
 PARTS = {"train": "Train", "test": "Test"}
 SIZES = {"train": 161_789, "test": 107_859}  # listed; images that are gone are left out later
-ZERO, ONE = ord("0"), ord("1")
+ZERO = ord("0")
+BLOCK = 1 << 22  # bytes read at once
 
 
 def missing(root: Path) -> list[str]:
@@ -130,13 +131,21 @@ def _labels(
 
 
 def _matrix(path: Path, n: int, columns: int) -> np.ndarray:
-    """(n, columns) int8 from a text file of zeros and ones, by its bytes: the tag file has 160
-    million entries."""
-    text = np.frombuffer(path.read_bytes(), np.uint8)
-    digits = text[text > ord(" ")]
-    if len(digits) != n * columns or not np.isin(digits, (ZERO, ONE)).all():
+    """(n, columns) int8 from a text file of zeros and ones, by its bytes, in blocks: the tag
+    file has 160 million entries."""
+    found, cells = 0, np.empty(n * columns, np.int8)
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            text = np.frombuffer(block, np.uint8)
+            digits = text[text > ord(" ")] - ZERO
+            if digits.size and (digits.max() > 1 or found + digits.size > cells.size):
+                found = -1
+                break
+            cells[found : found + digits.size] = digits
+            found += digits.size
+    if found != cells.size:
         raise ValueError(
             f"{path} should hold {n} lines of {columns} zeros or ones, as many lines as the image "
             f"list"
         )
-    return (digits == ONE).astype(np.int8).reshape(n, columns)
+    return cells.reshape(n, columns)

@@ -72,9 +72,10 @@ def make_world(
         if captions is not None:
             served.captions = tuple(captions[row] for row in labels.rows)
         if method.needs == "global":
-            served.x = torch.cat(
-                [torch.empty(0, clip.width, device=device), *stream(_chunks(len(y)), "", rng)]
-            )
+            served.x = torch.empty(len(y), clip.width, device=device)  # filled in place
+            chunks = _chunks(len(y))
+            for rows, x in zip(chunks, stream(chunks, "", rng), strict=True):
+                served.x[rows[0] : rows[-1] + 1] = x
         return served
 
     return World(

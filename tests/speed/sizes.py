@@ -7,6 +7,8 @@ through `execute` as in a sweep, in a process of its own. FOLDER keeps the stand
 disk, 400,000 links) for the next time.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
@@ -14,11 +16,14 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from benchmark.spec import Spec
+if TYPE_CHECKING:
+    from benchmark.plan import Row
+    from benchmark.spec import Spec
 
 ROOT = Path(__file__).resolve().parents[2]
 # trains on 40 batches instead of an epoch: the memory is the same, the time is not
@@ -65,7 +70,7 @@ def make_coco(root: Path) -> None:
 
     rng = np.random.default_rng(0)
     outline = [round(float(value), 2) for value in rng.uniform(0, 640, 60)]
-    for split, images, annotations in (("train2014", 82783, 604907), ("val2014", 40504, 291875)):
+    for split, images, number in (("train2014", 82783, 604907), ("val2014", 40504, 291875)):
         names = [f"COCO_{split}_{i:012d}.jpg" for i in range(images)]
         link_images(root / "coco" / split, names)
         items = [
@@ -73,8 +78,8 @@ def make_coco(root: Path) -> None:
             | {"segmentation": [outline], "bbox": outline[:4]}
             for i, (image, label) in enumerate(
                 zip(
-                    rng.integers(images, size=annotations),
-                    rng.integers(80, size=annotations),
+                    rng.integers(images, size=number),
+                    rng.integers(80, size=number),
                     strict=True,
                 )
             )
@@ -146,7 +151,7 @@ def make_bank(spec: Spec, out: Path) -> None:
     print(f"bank of {bank.nbytes / 1e9:.1f} GB: {bank.shape}")
 
 
-def job(name: str, folder: Path) -> tuple[str, object]:
+def job(name: str, folder: Path) -> Row:
     from benchmark.plan import Axes, make_plan
     from benchmark.store import Store
 
