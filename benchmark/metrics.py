@@ -373,7 +373,7 @@ def _top_k(targets: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
         best = candidates.argmax(axis=1)
         predicted[images, best] = True
         candidates[images, best] = -np.inf
-    return predicted & (targets != UNKNOWN)
+    return np.asarray(predicted & (targets != UNKNOWN))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -111,7 +111,7 @@ def _settings(axes: Axes) -> list[tuple[str, str, registry.Parameters]]:
         }
         for resolved, parameters in registry.expand("settings", text, sweep):
             if "dataset" in parameters:
-                datasets = (parameters.pop("dataset"),)
+                datasets: tuple[str, ...] = (parameters.pop("dataset"),)
             else:
                 datasets = axes.datasets or _found_datasets(resolved, axes.candidates)
             for dataset in map(data.resolve, datasets):

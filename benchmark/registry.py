@@ -180,13 +180,10 @@ def parse(text: str) -> tuple[str, Parameters]:
         call = ast.parse("_" + text[len(name) :].strip(), mode="eval").body
     except SyntaxError:
         raise ValueError(problem) from None
-    if (
-        not isinstance(call, ast.Call)
-        or call.args
-        or any(keyword.arg is None for keyword in call.keywords)
-    ):
+    given = call.keywords if isinstance(call, ast.Call) and not call.args else None
+    if given is None or not all(keyword.arg for keyword in given):
         raise ValueError(problem)
-    return name, {keyword.arg: _value(keyword.value, problem) for keyword in call.keywords}
+    return name, {str(keyword.arg): _value(keyword.value, problem) for keyword in given}
 
 
 def _value(node: ast.expr, problem: str) -> Any:

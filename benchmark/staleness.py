@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark import registry
+from benchmark.files import ROOT
 
 ENGINE = "benchmark.run.execute"
 
@@ -55,14 +56,14 @@ def _imported_files(file: Path) -> list[Path]:
 def _places(module: str, importer: Path) -> list[Path]:
     """Where a module of this project, or a helper beside the importing file, would lie."""
     relative = Path(*module.strip(".").split("."))
-    folders = [importer.parent] if module.startswith(".") else [registry.ROOT, importer.parent]
-    packages = [registry.ROOT / Path(*relative.parts[:k]) for k in range(1, len(relative.parts))]
+    folders = [importer.parent] if module.startswith(".") else [ROOT, importer.parent]
+    packages = [ROOT / Path(*relative.parts[:k]) for k in range(1, len(relative.parts))]
     files = [folder / f"{relative}.py" for folder in folders]
-    return files + [package / "__init__.py" for package in (*packages, registry.ROOT / relative)]
+    return files + [package / "__init__.py" for package in (*packages, ROOT / relative)]
 
 
 def _module_file(module: str) -> Path | None:
-    return next((path for path in _places(module, registry.ROOT / "_") if path.is_file()), None)
+    return next((path for path in _places(module, ROOT / "_") if path.is_file()), None)
 
 
 def syntax_tree(source: str) -> str:

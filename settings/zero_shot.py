@@ -142,7 +142,8 @@ def seen_and_unseen(name: str, dataset: Dataset) -> tuple[tuple[str, ...], tuple
     if hasattr(module, "zero_shot_split"):
         found: tuple[tuple[str, ...], tuple[str, ...]] = module.zero_shot_split(dataset)
         return found
-    return tuple(raw for raw in dataset.raw_classes if raw not in module.UNSEEN), module.UNSEEN
+    unseen: tuple[str, ...] = getattr(module, "UNSEEN", ())
+    return tuple(raw for raw in dataset.raw_classes if raw not in unseen), unseen
 
 
 def _member(dataset: Dataset, names: tuple[str, ...]) -> np.ndarray:

@@ -75,6 +75,7 @@ def available(name: str, folder: Path | None = None) -> str:
     """ "" when the data set can be loaded, else one sentence that says which files are missing and
     how to get them."""
     from benchmark.data.download import fetch
+    from benchmark.data.download.sources import SOURCES
 
     folder, found = folder or root(), module(name)
     base, options = registry.parse(name)
@@ -82,7 +83,7 @@ def available(name: str, folder: Path | None = None) -> str:
     if not wanted:
         return ""
     shown = ", ".join(wanted[:4]) + (f" and {len(wanted) - 4} more" if len(wanted) > 4 else "")
-    remedy = f" (see: python run_all.py data {base})" if base in fetch.SOURCES else ""
+    remedy = f" (see: python run_all.py data {base})" if base in SOURCES else ""
     return f"{name} wants {shown} under {folder}{remedy}"
 
 

@@ -3,13 +3,14 @@ with them."""
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from benchmark.spec import JsonObject
 
 # What is decoded, whatever a file calls itself: Pillow hands an EPS to another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
@@ -66,7 +67,7 @@ def lines(path: Path) -> list[str]:
     return rows
 
 
-def check_unique(names: tuple[str, ...] | list, source: str) -> None:
+def check_unique(names: Iterable[object], source: str) -> None:
     """Raises `ValueError` that names the first image listed twice."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -76,7 +77,7 @@ def check_unique(names: tuple[str, ...] | list, source: str) -> None:
         )
 
 
-def check_sizes(name: str, found: Mapping[str, int], official: Mapping[str, int]) -> dict[str, Any]:
+def check_sizes(name: str, found: Mapping[str, int], official: Mapping[str, int]) -> JsonObject:
     """A note about a subset, or none. Raises `ValueError` when the lists of a data set are not as
     long as the official ones, unless `--allow-subset` says that this is meant."""
     wrong = [

@@ -61,7 +61,7 @@ def font(face: str) -> ImageFont.FreeTypeFont:
 def master_glyph(face: str, character: str) -> Image.Image:
     """The tight mask of a glyph, scaled so that its longest side is MASTER pixels (PIL image of
     mode L)."""
-    left, top, right, bottom = font(face).getbbox(character)
+    left, top, right, bottom = (int(edge) for edge in font(face).getbbox(character))
     image = Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(image).text((-left, -top), character, font=font(face), fill=255)
     return scale_to(image.crop(image.getbbox()), MASTER)
@@ -70,9 +70,8 @@ def master_glyph(face: str, character: str) -> Image.Image:
 def scale_to(image: Image.Image, side: int) -> Image.Image:
     """Scale a mask so that its longest side has `side` pixels."""
     factor = side / max(image.size)
-    return image.resize(
-        (max(1, round(image.width * factor)), max(1, round(image.height * factor))), Image.BILINEAR
-    )
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 @lru_cache(maxsize=200_000)
@@ -90,7 +89,7 @@ def turned_mask(master: Image.Image, side: int, angle: int, look: str) -> np.nda
     small = scale_to(master, side)
     image.paste(small, (border + (side - small.width) // 2, border + (side - small.height) // 2))
     if angle:
-        image = image.rotate(angle, Image.BICUBIC, expand=True)
+        image = image.rotate(angle, Image.Resampling.BICUBIC, expand=True)
     mask = np.asarray(image)
     if look != "plain":
         thick = _thicken(mask)
@@ -123,21 +122,19 @@ def _texture(random: np.random.Generator, kind: str, side: int) -> np.ndarray | 
     if kind == "plain":
         return 0.0
     if kind == "noisy":
-        return random.integers(-128, 128, (side, side), dtype=np.int8).astype(np.float32) * (
-            1 / 128
-        )
+        noise: np.ndarray = random.integers(-128, 128, (side, side), dtype=np.int8)
+        return noise.astype(np.float32) * (1 / 128)
     if kind == "shaded":
-        return (
-            (row - side / 2) * np.sin(2 * angle) + (column - side / 2) * np.cos(2 * angle)
-        ) * np.float32(1.4 / side)
+        slope = (row - side / 2) * np.sin(2 * angle) + (column - side / 2) * np.cos(2 * angle)
+        return np.asarray(slope * np.float32(1.4 / side))
     along = (row * np.sin(angle) + column * np.cos(angle)) * np.float32(1 / period) + np.float32(
         phase
     )
-    stripes = ((along % 1) > 0.5).astype(np.float32) * 2 - 1
+    stripes: np.ndarray = ((along % 1) > 0.5).astype(np.float32) * 2 - 1
     if kind == "striped":
         return stripes
     across = (row * np.cos(angle) - column * np.sin(angle)) * np.float32(1 / period)
-    return stripes * (((across % 1) > 0.5).astype(np.float32) * 2 - 1)
+    return np.asarray(stripes * (((across % 1) > 0.5).astype(np.float32) * 2 - 1))
 
 
 def _colours(hues: np.ndarray, brightness: np.ndarray | float, saturation: float) -> np.ndarray:
@@ -147,9 +144,8 @@ def _colours(hues: np.ndarray, brightness: np.ndarray | float, saturation: float
     """
     middle = (hues[:, :1] + hues[:, 1:2] + hues[:, 2:]) / 3
     spread = 2 * saturation * (np.minimum(brightness, 1 - brightness) + 0.12)
-    return (np.minimum(np.maximum(brightness + (hues - middle) * spread, 0.0), 1.0) * 255).astype(
-        np.float32
-    )
+    colours = np.minimum(np.maximum(brightness + (hues - middle) * spread, 0.0), 1.0)
+    return np.asarray(colours * 255, np.float32)
 
 
 def places(random: np.random.Generator, count: int, side: int) -> np.ndarray:

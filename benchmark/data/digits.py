@@ -39,14 +39,14 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
 def scans_of(digit: int, train: bool) -> np.ndarray:
     """Numbers of the scans that show a digit and belong to the training or to the test scenes."""
     numbers = np.flatnonzero(_scans()[1] == digit)
-    return numbers[(numbers < TRAIN_SCANS) == train]
+    return np.asarray(numbers[(numbers < TRAIN_SCANS) == train])
 
 
 @lru_cache(maxsize=2_000)
 def large_scan(number: int) -> Image.Image:
     """One scan, smoothly enlarged and cut to what is written (PIL image of mode L)."""
     scan = Image.fromarray((_scans()[0][number] * (255 / 16)).astype(np.uint8))
-    large = scan.resize((_scenes.MASTER, _scenes.MASTER), Image.BICUBIC)
+    large = scan.resize((_scenes.MASTER, _scenes.MASTER), Image.Resampling.BICUBIC)
     return large.crop(large.getbbox())
 
 

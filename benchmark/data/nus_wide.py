@@ -103,15 +103,18 @@ def load(root: Path, missing_images: str = "drop") -> Dataset:
 
 def zero_shot_split(dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Raw names of the seen classes (925 tags) and of the unseen ones (81 concepts)."""
-    folder = dataset.open.root
-    unseen = tuple(line.strip() for line in lines(folder / CONCEPTS))
-    return tuple(name for name in dataset.raw_classes if name not in set(unseen)), tuple(
-        sorted(unseen)
-    )
+    assert isinstance(dataset.open, ImageFiles)
+    unseen = tuple(sorted(line.strip() for line in lines(dataset.open.root / CONCEPTS)))
+    return tuple(name for name in dataset.raw_classes if name not in set(unseen)), unseen
 
 
 def _labels(
-    root: Path, part: str, n: int, classes: tuple, concepts: tuple, tags: tuple
+    root: Path,
+    part: str,
+    n: int,
+    classes: tuple[str, ...],
+    concepts: tuple[str, ...],
+    tags: tuple[str, ...],
 ) -> np.ndarray:
     """(n, C) int8 of one part: tags where there is no ground truth, the ground truth of the
     concepts elsewhere."""

@@ -61,7 +61,7 @@ class ChunkedArray:
         item = values[0].nbytes
         with self.path.open("rb", buffering=0) as file:
             for i in np.argsort(rows, kind="stable"):
-                unread = memoryview(values[i : i + 1]).cast("B")
+                unread = values[i : i + 1].data.cast("B")
                 offset = len(self._header) + int(rows[i]) * item
                 while unread:
                     count = os.preadv(file.fileno(), [unread], offset)
@@ -209,7 +209,7 @@ class ChunkedArray:
             return {}
 
     def _store(self, handle: int, chunk: int, values: np.ndarray) -> int:
-        data = memoryview(np.ascontiguousarray(values, self.dtype)).cast("B")
+        data = np.ascontiguousarray(values, self.dtype).data.cast("B")
         offset, length = self._span(chunk)
         assert len(data) == length, "values of another shape"
         written = 0

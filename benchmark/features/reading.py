@@ -17,7 +17,7 @@ MAX_LISTED = 20  # broken images named in one message
 PLAIN = -1  # instead of a seed: this image is not augmented
 
 
-class _Reader(torch.utils.data.Dataset):
+class _Reader(torch.utils.data.Dataset[tuple[np.ndarray | None, str]]):
     """Reads one image per (row, seed); a broken one becomes a message, so that the parent can list
     all of them."""
 
@@ -43,7 +43,8 @@ class _Reader(torch.utils.data.Dataset):
 
 def _collate(items: list[tuple[np.ndarray | None, str]]) -> tuple[Tensor | None, list[str]]:
     broken = [message for _, message in items if message]
-    return (None if broken else torch.from_numpy(np.stack([pixels for pixels, _ in items]))), broken
+    whole = [pixels for pixels, _ in items if pixels is not None]
+    return (None if broken else torch.from_numpy(np.stack(whole))), broken
 
 
 def loader_processes(dataset: Dataset, rows: np.ndarray) -> int:

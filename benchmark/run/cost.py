@@ -56,7 +56,9 @@ class Meter:
         `ram_before_mb`, which its process held already; `peak_gpu_mb` is 0 without a GPU."""
         on_gpu = self.device.type == "cuda"
         return {
-            **{f"{name}_s": round(seconds, 4) for name, seconds in self.seconds.items()},
+            "feature_s": round(self.seconds["feature"], 4),
+            "fit_s": round(self.seconds["fit"], 4),
+            "predict_s": round(self.seconds["predict"], 4),
             "peak_ram_mb": round(max(0, peak_ram_bytes() - self.ram_before) / 1e6, 1),
             "ram_before_mb": round(self.ram_before / 1e6, 1),
             "peak_gpu_mb": round(torch.cuda.max_memory_allocated(self.device) / 1e6, 1)
@@ -73,8 +75,9 @@ class Meter:
 def peak_ram_bytes() -> int:
     """The most memory this process held at once since the last reset."""
     status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if found is not None:
+        return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -7,9 +7,8 @@ import socket
 import subprocess
 import sys
 from datetime import datetime, timezone
-from typing import Any
 
-from benchmark.registry import ROOT
+from benchmark.files import ROOT
 from benchmark.store import Provenance
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow")
@@ -21,7 +20,7 @@ def now() -> str:
 
 
 @functools.cache
-def _git() -> dict[str, Any]:
+def _git() -> tuple[str, bool]:
     """Commit of the checkout and whether it had uncommitted changes; empty outside a checkout or
     without git."""
     try:
@@ -32,8 +31,8 @@ def _git() -> dict[str, Any]:
             ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": "", "dirty": False}
-    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+        return "", False
+    return commit.stdout.strip(), bool(status.stdout.strip())
 
 
 def _version(package: str) -> str:
@@ -45,8 +44,10 @@ def _version(package: str) -> str:
 
 def of_this_process() -> Provenance:
     """Everything that is known before a run starts."""
+    commit, dirty = _git()
     return {
-        **_git(),
+        "commit": commit,
+        "dirty": dirty,
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in PACKAGES},

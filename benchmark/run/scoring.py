@@ -8,7 +8,7 @@ from benchmark.task import Task
 
 def score(
     task: Task, scores: np.ndarray, val_scores: np.ndarray
-) -> tuple[dict[str, dict], dict[str, list]]:
+) -> tuple[dict[str, dict[str, float | None]], dict[str, list[float | None]]]:
     """{view: {metric: value}} and {"AP": per class}, from test scores (N_test, C) and val scores
     (N_val, C_seen)."""
     val_y = task.val.y[:, task.seen]
@@ -17,12 +17,12 @@ def score(
     threshold = metrics.tune_threshold(
         val_y, 1 / (1 + np.exp(-(scale * val_scores.astype(np.float64) + bias)))
     )
-    values = {
-        name: metrics.evaluate(
+    values: dict[str, dict[str, float | None]] = {}
+    for name, view in task.views.items():
+        found = metrics.evaluate(
             task.test.y, scores, view, calibration=calibration, threshold=threshold
         )
-        for name, view in task.views.items()
-    }
+        values[name] = {**found}
     harmonic = metrics.harmonic_mean_of_groups(task.test.y, scores, task.groups)
     if harmonic is not None:
         values[next(iter(values))]["mAP_harmonic"] = harmonic

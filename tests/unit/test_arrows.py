@@ -25,7 +25,7 @@ ARROWS = {
     "catalogue": "files registry spec",
     "methods": "clip metrics task",
     "settings": "data task",
-    "staleness": "registry",
+    "staleness": "files registry",
     "run": "clip data features files metrics registry spec staleness store task",
     "plan": "clip data registry spec staleness store task",
     "sweep": "files spec store",

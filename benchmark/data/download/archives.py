@@ -60,9 +60,10 @@ def _unpack_tar(archive: Path, temporary: Path) -> None:
                 raise DownloadError(
                     f"{archive}: member {item.name!r} is a device; nothing was unpacked"
                 )
-        # from Python 3.10.12 and 3.11.4
-        options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-        file.extractall(temporary, **options)
+        if hasattr(tarfile, "data_filter"):  # from Python 3.10.12 and 3.11.4
+            file.extractall(temporary, filter="data")
+        else:
+            file.extractall(temporary)
 
 
 def _require_inside(archive: Path, member: str, destination: str | None = None) -> None:

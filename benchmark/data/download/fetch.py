@@ -179,7 +179,8 @@ def table(root: Path, name: str | None = None) -> str:
         )
     for each in names:
         if each in SOURCES:
-            lines += ["", *_details(each, root, data.module(each), full=name is not None)]
+            missing = data.module(each).missing(root)
+            lines += ["", *_details(each, root, missing, full=name is not None)]
     if not name:
         lines += [
             "",
@@ -201,7 +202,7 @@ def _state(name: str, root: Path, data: ModuleType) -> str:
     return f"incomplete, {_bytes(left)} to fetch" if SOURCES[name] else "incomplete, by hand"
 
 
-def _details(name: str, root: Path, module: ModuleType, full: bool) -> list[str]:
+def _details(name: str, root: Path, missing: list[str], full: bool) -> list[str]:
     rows = status(name, root)
     lines = [f"{name}"]
     for row in rows:
@@ -213,7 +214,7 @@ def _details(name: str, root: Path, module: ModuleType, full: bool) -> list[str]
     for vouched in dict.fromkeys(row.source.vouched for row in rows if row.source.checksum):
         lines.append(f"  checksums  {vouched}")
     lines += _wrapped("licence", LICENCES[name])
-    wanted = [*interrupted(name, root), *module.missing(root)]
+    wanted = [*interrupted(name, root), *missing]
     if wanted:
         lines += _wrapped("missing", ", ".join(wanted))
     if wanted and rows:

@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -76,7 +77,7 @@ class ResumableDownloader:
     def _have(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
-    def _continue(self, url: str, progress: Progress, task: int) -> None:
+    def _continue(self, url: str, progress: Progress, task: TaskID) -> None:
         """One connection. Returns when the file is whole, raises `requests.RequestException` when
         it was cut."""
         have = self._have()
