@@ -6,12 +6,11 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmark import data, registry
 from benchmark.clip.encoder_name import parse_encoder
 from benchmark.spec import Encoder, Job, Spec, Value, nearest
-from benchmark.staleness import code_digest
+from benchmark.staleness import code_digest, look_again
 from benchmark.store import Record, Store
 from benchmark.task import Setting
 
@@ -77,6 +76,7 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
     methods = list(
         itertools.chain.from_iterable(registry.expand("methods", text) for text in axes.methods)
     )
+    look_again()
     records = {record["id"]: record for record in store.records()}
     rows: dict[str, Row] = {}
     for setting_name, dataset, setting_parameters in _settings(axes):
@@ -171,18 +171,17 @@ def is_stale(record: Record) -> bool:
     """Whether the code that decides this record's numbers has changed since (comments and
     docstrings do not count)."""
     spec = record["spec"]
-    current = code_digest(spec.method.name, spec.setting.name, spec.dataset)
+    plugins = record["provenance"].get("plugins", {})
+    current = code_digest(spec.method.name, spec.setting.name, spec.dataset, plugins)
     return record["provenance"].get("code_digest") != current
 
 
 def recorded_rows(records: list[Record]) -> list[Row]:
     """The rows of a report that is made without a plan: what is recorded, with stale ones
     marked."""
+    look_again()
     rows = []
     for record in records:
-        for kind_and_name, path in record["provenance"].get("plugins", {}).items():
-            if Path(path).is_file():
-                registry.register_file(kind_and_name.partition(":")[0], path)
         try:
             rows.append(_row(record["spec"], "", {record["id"]: record}, ""))
         # its plugin is gone: the number stands, but nobody can repeat it

@@ -16,11 +16,13 @@ import importlib.metadata
 import importlib.util
 import itertools
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from benchmark import parameters
 from benchmark.files import ROOT
 from benchmark.spec import Choice, Value, nearest
 from benchmark.task import NEEDS, Method, Setting
@@ -60,7 +62,9 @@ def register_file(kind: str, path: str | Path) -> str:
             f"{path} has the name of the built-in {FOLDERS[kind]}/{path.name}; rename the file."
         )
     if path.parent != _folder(kind):
-        _files[kind, path.stem] = path
+        other = _files.setdefault((kind, path.stem), path)
+        if other != path:
+            raise ValueError(f"{path} and {other} have one name; rename one of the two files.")
     return path.stem
 
 
@@ -87,13 +91,16 @@ def register_plugins(files: Mapping[str, str]) -> None:
 
 def find(kind: str, name: str) -> object:
     """The module of a plugin, or what its entry point names. Raises `ValueError` that names the
-    nearest match for an unknown name."""
+    nearest match for an unknown name, or says why the file cannot be imported."""
     if (kind, name) in _files:
-        return _load_file(kind, _files[kind, name])
-    if (_folder(kind) / f"{name}.py").is_file() and not name.startswith("_"):
-        return importlib.import_module(f"{FOLDERS[kind].replace('/', '.')}.{name}")
+        return _imported(_files[kind, name], lambda: _load_file(kind, _files[kind, name]))
+    own = _folder(kind) / f"{name}.py"
+    if name.isidentifier() and own.is_file() and not name.startswith("_"):
+        module = f"{FOLDERS[kind].replace('/', '.')}.{name}"
+        return _imported(own, lambda: importlib.import_module(module))
     if name in _entry_points(kind):
-        return _entry_points(kind)[name].load()
+        point = _entry_points(kind)[name]
+        return _imported(point.value, point.load)
     said = "data set" if kind == "datasets" else kind[:-1]
     raise ValueError(f"There is no {said} {name!r}. {nearest(name, names(kind))}")
 
@@ -124,6 +131,21 @@ def _completed(kind: str, plugin: type) -> type[Any]:
     return plugin
 
 
+def _imported(what: object, load: Callable[[], object]) -> object:
+    """What `load` returns. A plugin is a file of the user and may raise anything while it is
+    imported: one sentence says where it went wrong."""
+    try:
+        return load()
+    except (Exception, SystemExit) as error:
+        trace = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in trace if frame.filename == str(what)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        place = f" (line {line})" if line else ""
+        raise ValueError(
+            f"{what} cannot be imported: {type(error).__name__}: {error}{place}"
+        ) from error
+
+
 def _load_file(kind: str, path: Path) -> ModuleType:
     module_name = f"lowlabel_plugin_{kind}_{path.stem}"
     if module_name not in sys.modules:
@@ -131,6 +153,8 @@ def _load_file(kind: str, path: Path) -> ModuleType:
         assert specification is not None and specification.loader is not None, path
         module = importlib.util.module_from_spec(specification)
         sys.modules[module_name] = module  # dataclasses look their own module up
+        if str(path.parent) not in sys.path:  # helpers beside it; last, so that they hide nothing
+            sys.path.append(str(path.parent))
         try:
             specification.loader.exec_module(module)
         except BaseException:
@@ -143,17 +167,17 @@ def locate(kind: str, name: str) -> tuple[Path, str] | None:
     """File and class name of a plugin, found without importing it; None for an installed one
     without source. Raises `ValueError` naming the nearest match when the name is unknown."""
     if (kind, name) in _files:
-        return _files[kind, name], CLASS_NAMES[kind]
+        return _files[kind, name], CLASS_NAMES.get(kind, "")
     own = _folder(kind) / f"{name}.py"
     if own.is_file() and not name.startswith("_"):
-        return own, CLASS_NAMES[kind]
+        return own, CLASS_NAMES.get(kind, "")
     point = _entry_points(kind).get(name)
     if point is None:
         raise ValueError(f"There is no {kind[:-1]} {name!r}. {nearest(name, names(kind))}")
     found = importlib.util.find_spec(point.module)
     if found is None or not found.has_location or found.origin is None:
         return None
-    return Path(found.origin), point.attr or CLASS_NAMES[kind]
+    return Path(found.origin), point.attr or CLASS_NAMES.get(kind, "")
 
 
 def source_file(kind: str, name: str) -> Path:
@@ -177,50 +201,59 @@ def parse(text: str) -> tuple[str, Parameters]:
         f"Cannot read {text!r}. Write name(parameter=value, …), e.g. 'partial(known=[.1, .5])'."
     )
     try:
-        call = ast.parse("_" + text[len(name) :].strip(), mode="eval").body
-    except SyntaxError:
-        raise ValueError(problem) from None
-    given = call.keywords if isinstance(call, ast.Call) and not call.args else None
-    if given is None or not all(keyword.arg for keyword in given):
-        raise ValueError(problem)
-    return name, {str(keyword.arg): _value(keyword.value, problem) for keyword in given}
+        call = ast.parse("_" + text.partition("(")[1] + text.partition("(")[2].strip(), mode="eval")
+        found = _arguments(call.body)
+    # ast has three ways to say that it cannot read a text
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        found = None
+    if found is None:
+        raise ValueError(problem if len(text) < 500 else f"Cannot read {text[:60]!r}…")
+    return name, found
 
 
-def _value(node: ast.expr, problem: str) -> Any:
+def _arguments(call: ast.expr) -> Parameters | None:
+    """The keywords of one call, or None for anything else."""
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        return None
+    names = [keyword.arg for keyword in call.keywords]
+    if None in names or len(set(names)) < len(names):
+        return None
+    return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+
+
+def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Call | ast.Name | ast.Attribute):
         # a plugin inside a plugin, tuned(method=coop(epochs=5)), or a file: labels=labels.csv
         return ast.unparse(node)
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise ValueError(problem) from None
+    return ast.literal_eval(node)
 
 
-def make(kind: str, name: str, parameters: Parameters, preset: str = "") -> Any:
+def make(kind: str, name: str, given: Parameters, preset: str = "") -> Any:
     """An object of the plugin. A preset (the argument, or the parameter of that name) fills in
-    before `parameters`."""
+    before what is given."""
     plugin = load(kind, name)
     fields = {field.name: field for field in dataclasses.fields(plugin) if field.init}
-    for parameter in parameters:
+    for parameter in given:
         if parameter not in fields:
             raise ValueError(
                 f"{name} has no parameter {parameter!r}. {nearest(parameter, sorted(fields))}"
             )
     presets = plugin.PRESETS
-    preset = parameters.get("preset", preset)
+    preset = given.get("preset", preset)
     if preset and preset not in presets:
         raise ValueError(f"{name} has no preset {preset!r}. {nearest(preset, sorted(presets))}")
-    values = {**presets.get(preset, {}), **parameters}
+    values = {**presets.get(preset, {}), **given}
     if preset and "preset" in fields:
         values["preset"] = preset
     for parameter, value in values.items():
-        values[parameter] = _checked(name, parameter, value, fields[parameter].default)
+        values[parameter] = _checked(name, fields[parameter], value)
     return plugin(**values)
 
 
-def _checked(name: str, parameter: str, value: Any, default: Any) -> Any:
+def _checked(name: str, field: dataclasses.Field[Any], value: Any) -> Any:
     """The value in the type of the default (an int may stand for a float, a list from JSON for a
-    tuple)."""
+    tuple), inside the range of the field."""
+    parameter, default = field.name, field.default
     if isinstance(default, tuple) and isinstance(value, list):
         value = tuple(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -233,6 +266,7 @@ def _checked(name: str, parameter: str, value: Any, default: Any) -> Any:
         raise ValueError(
             f"{name}: {parameter}={value!r} should be {wanted} (as in the default {default!r})."
         )
+    parameters.check(name, field, value)
     return value
 
 
@@ -245,14 +279,14 @@ def describe(name: str, plugin: Method | Setting) -> Choice:
 def rebuild(kind: str, choice: Choice) -> Any:
     """The object of a choice. Presets are already part of it and are not applied again."""
     plugin = load(kind, choice.name)
-    fields = {field.name: field.default for field in dataclasses.fields(plugin) if field.init}
+    fields = {field.name: field for field in dataclasses.fields(plugin) if field.init}
     unknown = sorted(set(choice.parameters) - set(fields))
     if unknown:
         raise ValueError(
             f"{choice.name} no longer has the parameter {unknown[0]!r} of this record."
         )
     values = choice.parameters.items()
-    return plugin(**{key: _checked(choice.name, key, v, fields[key]) for key, v in values})
+    return plugin(**{key: _checked(choice.name, fields[key], v) for key, v in values})
 
 
 def expand(
@@ -263,11 +297,14 @@ def expand(
 
     `sweep` holds lists for parameters that the text leaves open.
     """
-    name, parameters = parse(text)
+    name, given = parse(text)
     if is_path(name):
         name = register_file(kind, name)
     load(kind, name)  # an unknown name is an error before anything else
-    axes = {**(sweep or {}), **parameters}
+    axes = {**(sweep or {}), **given}
+    for parameter, value in axes.items():
+        if value == []:
+            raise ValueError(f"{name}: {parameter}=[] lists no value; write e.g. [1, 2]")
     values = [value if isinstance(value, list) else [value] for value in axes.values()]
     return [
         (name, dict(zip(axes, combination, strict=True)))

@@ -1,76 +1,78 @@
 """Which code decided a number: the import closure of a run's plugins and of the engine.
 
 Nothing is listed by hand. The roots are the file that executes a run, the method, the setting and
-the data set; what they import from this project, directly or through others, belongs to them.
+the data set; what they import from this project, directly or through others, belongs to them. A
+record keeps the digest of the code as its process loaded it, a plan compares it with the code as it
+stands.
 """
 
-import ast
 import functools
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmark import registry
 from benchmark.files import ROOT
+from benchmark.sources import Read, as_it_stands, as_loaded, digest, import_closure
 
-ENGINE = "benchmark.run.execute"
+ENGINE = ROOT / "benchmark" / "run" / "execute.py"
+LARGEST = 2_000_000  # bytes of a plugin file that a record names
+Plugins = Mapping[str, str]  # "kind:name" -> file outside the suite
+
+_frozen: set[Path] = set()
+
+
+def code_digest(method: str, setting: str, dataset: str, plugins: Plugins | None = None) -> str:
+    """12 hex digits over all that decides a number of such a run, as it stands now. Nothing is
+    imported: a record may name any file. Raises `ValueError` when a plugin is gone."""
+    return _digest(method, setting, dataset, tuple(sorted((plugins or {}).items())))
+
+
+def look_again() -> None:
+    """Forgets the digests of `code_digest`: files may have been edited since."""
+    _digest.cache_clear()
 
 
 @functools.cache
-def code_digest(method: str, setting: str, dataset: str) -> str:
-    """12 hex digits over the syntax trees of all that decides a number of such a run; comments and
-    docstrings do not count."""
-    plugins = [registry.source_file("methods", method), registry.source_file("settings", setting)]
-    plugins.append(registry.source_file("datasets", registry.parse(dataset)[0]))
-    roots = [_module_file(ENGINE), *plugins]
-    digest = hashlib.sha256()
-    for file in import_closure(filter(None, roots)):
-        digest.update(file.name.encode() + syntax_tree(file.read_text()).encode())
-    return digest.hexdigest()[:12]
+def _digest(method: str, setting: str, dataset: str, plugins: tuple[tuple[str, str], ...]) -> str:
+    try:
+        return digest(_closure(method, setting, dataset, dict(plugins), as_it_stands))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"the code of {method} or {setting} cannot be read: {error}") from error
 
 
-def import_closure(roots: Iterable[Path]) -> list[Path]:
-    """The roots and every file of this project, or beside an importing file, that they reach."""
-    found: set[Path] = set()
-    waiting = list(roots)
-    while waiting:
-        file = waiting.pop().resolve()
-        if file not in found:
-            found.add(file)
-            waiting += _imported_files(file)
-    return sorted(found)
+def loaded_digest(method: str, setting: str, dataset: str, plugins: Plugins) -> str:
+    """As `code_digest`, of the code that this process has loaded or is about to load."""
+    return digest(_closure(method, setting, dataset, plugins, as_loaded), as_loaded)
 
 
-def _imported_files(file: Path) -> list[Path]:
-    modules: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            modules += [base, *(f"{base.rstrip('.')}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            modules += [alias.name for alias in node.names]
-    places = [path for module in modules for path in _places(module, file)]
-    return [path for path in places if path.is_file()]
+def require_unchanged(method: str, setting: str, dataset: str, plugins: Plugins) -> None:
+    """Raises `ValueError` when a file was edited between the digest and now, so that nobody knows
+    which of its texts was loaded; what was frozen before its import is known."""
+    for file in _closure(method, setting, dataset, plugins, as_loaded):
+        if file not in _frozen and as_loaded(file) != as_it_stands(file):
+            raise ValueError(f"{file} was edited while the run was loading it; run it again")
 
 
-def _places(module: str, importer: Path) -> list[Path]:
-    """Where a module of this project, or a helper beside the importing file, would lie."""
-    relative = Path(*module.strip(".").split("."))
-    folders = [importer.parent] if module.startswith(".") else [ROOT, importer.parent]
-    packages = [ROOT / Path(*relative.parts[:k]) for k in range(1, len(relative.parts))]
-    files = [folder / f"{relative}.py" for folder in folders]
-    return files + [package / "__init__.py" for package in (*packages, ROOT / relative)]
+def freeze() -> None:
+    """Takes note of the engine's files. To be called before the engine is imported."""
+    for file in import_closure([ENGINE], as_loaded):
+        as_loaded(file)
+        _frozen.add(file)
 
 
-def _module_file(module: str) -> Path | None:
-    return next((path for path in _places(module, ROOT / "_") if path.is_file()), None)
+def _closure(method: str, setting: str, dataset: str, plugins: Plugins, read: Read) -> list[Path]:
+    names = {"methods": method, "settings": setting, "datasets": registry.parse(dataset)[0]}
+    roots = [ENGINE, *(_source(kind, name, plugins) for kind, name in names.items())]
+    return import_closure(filter(None, roots), read)
 
 
-def syntax_tree(source: str) -> str:
-    """The dumped tree of a source without its docstrings: equal for sources that do the same."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def _source(kind: str, name: str, plugins: Plugins) -> Path | None:
+    """The file of a plugin; None for an installed one without source."""
+    named = plugins.get(f"{kind}:{name}")
+    if named is None:
+        found = registry.locate(kind, name)
+        return found[0] if found else None
+    path = Path(named)
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise ValueError(f"the plugin file {path} is gone")
+    return path

@@ -1,8 +1,9 @@
 """The command line. Each verb is a file of this folder with a function `prepare`.
 
 `prepare(arguments, suite)` finds every mistake of the user and returns the work; a `ValueError` or
-`FileNotFoundError` from it is one line on stderr and exit code 2. An error in the work itself is a
-fault and keeps its traceback. A verb's file is imported when it is asked for: some need torch, and
+`OSError` from it is one line on stderr and exit code 2, and so is an `OSError` of the work (a disk
+that is full, a folder that is gone). Any other error in the work itself is a fault and keeps its
+traceback. A verb's file is imported when it is asked for: some need torch, and
 `--help` or the answer to a misspelt name must come at once.
 """
 
@@ -21,8 +22,13 @@ __all__ = ["VERBS", "Suite", "main"]
 
 def main(argv: list[str], quick: Suite, full: Suite) -> int:
     """Exit code 0 when every selected run ended done, 1 when any did not, 2 for a usage error."""
+    work: Callable[[], int] | None = None
     try:
+        for argument in argv:
+            _require_text(argument)
         arguments = parse(argv)
+        if getattr(arguments, "data", None) and Path(arguments.data).is_file():
+            raise ValueError(f"--data {arguments.data} is not a folder.")
         if getattr(arguments, "data", None):
             os.environ["LOWLABEL_DATA"] = str(Path(arguments.data).resolve())
         if getattr(arguments, "allow_subset", False):
@@ -30,8 +36,23 @@ def main(argv: list[str], quick: Suite, full: Suite) -> int:
         names.check(arguments)
         suite = full if getattr(arguments, "settings", None) else quick
         verb = importlib.import_module(f"benchmark.commands.{arguments.verb}")
-        work: Callable[[], int] = verb.prepare(arguments, suite)
-    except (ValueError, FileNotFoundError) as error:
+        work = verb.prepare(arguments, suite)
+        return work()
+    except BrokenPipeError:  # `… | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        print(f"{program()}: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if work is not None and not isinstance(error, OSError):
+            raise
         print(f"{program()}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    return work()
+
+
+def _require_text(argument: str) -> None:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the argument {argument!a} is not text in UTF-8") from None

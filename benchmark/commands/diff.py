@@ -120,8 +120,9 @@ def _labels(a: TaskRecord, b: TaskRecord) -> list[str]:
 
 def _code(a: Provenance, b: Provenance) -> list[str]:
     lines = []
+    commits = [one.get("commit", "")[:10] or "unknown" for one in (a, b)]
     if a.get("code_digest") != b.get("code_digest") and a.get("commit") != b.get("commit"):
-        lines.append(f"The code changed: commit {a['commit'][:10]} against {b['commit'][:10]}.")
+        lines.append(f"The code changed: commit {commits[0]} against {commits[1]}.")
     if a.get("weights_sha256") != b.get("weights_sha256"):
         lines.append("The encoder's weights file differs.")
     lines += _plain(a.get("versions", {}), b.get("versions", {}))

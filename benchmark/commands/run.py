@@ -5,6 +5,7 @@ import functools
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from benchmark.commands.plan import planned
 from benchmark.commands.suite import Suite
 from benchmark.plan import DONE, NOT_APPLICABLE, STALE, Row, selected
 from benchmark.planned import Planned, keep
+from benchmark.sweep.dask import require_scheduler
 from benchmark.sweep.schedule import parse_duration, run_jobs
 from benchmark.sweep.slots import machine_slots
 
@@ -24,9 +26,20 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     timeout = parse_duration(arguments.timeout) if arguments.timeout else None
     rows = planned(arguments, suite)
     fetch_weights(selected(rows, arguments.fresh))
-    if arguments.backend != "dask":  # there each worker looks for itself
-        machine_slots(arguments.slots, arguments.per_gpu)
+    require_place(arguments)
     return functools.partial(sweep, rows, timeout, arguments, suite)
+
+
+def require_place(arguments: argparse.Namespace) -> None:
+    """Raises `ValueError` or `OSError` for slots, an address or a result folder with which no sweep
+    could begin."""
+    if arguments.backend == "dask":  # there each worker looks for its slots
+        require_scheduler(arguments.address)
+    else:
+        machine_slots(arguments.slots, arguments.per_gpu)
+    out = Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=out).close()
 
 
 def fetch_weights(rows: list[Row]) -> None:

@@ -1,7 +1,10 @@
 """What a command compares unless flags say otherwise."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
+
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """ "0-2,7" -> (0, 1, 2, 7)."""
     seeds: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise ValueError(f"Cannot read the seeds {text!r}. Write 0-4 or 0,3.")
-        seeds.extend(range(int(first), int(last if dash else first) + 1))
+        match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", part.strip())
+        if match is None:
+            raise ValueError(f"Cannot read the seeds {text[:80]!r}. Write 0-4 or 0,3.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < first + MOST_SEEDS:
+            raise ValueError(
+                f"The seeds {part} are {'none' if last < first else 'too many'}: write the smaller "
+                f"number first, at most {MOST_SEEDS:,} of them."
+            )
+        seeds.extend(range(first, last + 1))
     return tuple(dict.fromkeys(seeds))

@@ -25,7 +25,7 @@ from benchmark.run.scoring import score
 from benchmark.run.selection import Selection
 from benchmark.run.task_record import EXAMPLES, describe_task
 from benchmark.spec import Job, Spec
-from benchmark.staleness import code_digest
+from benchmark.staleness import loaded_digest, require_unchanged
 from benchmark.store import Record, Store, empty_record
 from benchmark.task import Method, Run, Scalars, seed_for
 
@@ -74,12 +74,13 @@ def _run(
 ) -> np.ndarray:
     """The steps of a run; fills the record and returns test scores (N_test, C) float32."""
     spec = job.spec
-    names = (spec.method.name, spec.setting.name, spec.dataset)
-    record["provenance"]["code_digest"] = code_digest(*names)
+    code = (spec.method.name, spec.setting.name, spec.dataset, job.plugins)
+    record["provenance"]["code_digest"] = loaded_digest(*code)
 
     # ---- task, encoder, features -----------------------------------------------------------------
     with meter.phase("feature"):
         world = open_world(spec, store.out, device)
+    require_unchanged(*code)
     task, method = world.task, world.method
     record["task"] = describe_task(task, store)
 

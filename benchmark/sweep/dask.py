@@ -1,6 +1,7 @@
 """Supervisors on the workers of a Dask cluster, also on workers that join while the sweep runs (a
 SLURM queue, say)."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,22 @@ from typing import Any
 import joblib
 
 POLL = 0.5  # seconds between two looks at who has joined
+
+
+def require_scheduler(address: str) -> None:
+    """Raises `ValueError` when there is no Dask, no address, or nobody answers there."""
+    if not address:
+        raise ValueError("the dask backend needs --address, e.g. --address tcp://host:8786")
+    try:
+        import distributed
+    except ImportError:
+        raise ValueError('the dask backend needs: pip install -e ".[cluster]"') from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        distributed.Client(address, timeout=5).close()
+    # whatever the network or Dask says
+    except Exception as error:
+        raise ValueError(f"no dask scheduler answers at {address}: {error}") from None
 
 
 def spread_over_dask(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import run_all
-from benchmark import commands, registry, staleness
+from benchmark import commands, registry, sources
 from benchmark.spec import Choice
 from benchmark.task import Method
 
@@ -132,7 +132,7 @@ def test_a_plugin_without_the_base_class_gets_its_defaults(idea):
 
 def test_code_digest_ignores_comments_and_docstrings_but_no_code(tmp_path, monkeypatch):
     def digest_of(text: str) -> str:
-        return staleness.syntax_tree(text)
+        return sources.syntax_tree(text)
 
     base = digest_of('"""Doc."""\ndef f(x):\n    """Doc."""\n    return x + 1\n')
     assert digest_of('"""Other."""\n\n# comment\ndef f(x):\n    return x + 1\n') == base
@@ -144,7 +144,7 @@ def test_code_digest_covers_helpers_of_helpers(tmp_path):
     (tmp_path / "_a.py").write_text("import os, _b\n")
     (tmp_path / "_b.py").write_text("x = 1\n")
     (tmp_path / "_unused.py").write_text("x = 1\n")
-    closure = staleness.import_closure([tmp_path / "plugin.py"])
+    closure = sources.import_closure([tmp_path / "plugin.py"])
     assert [file.name for file in closure] == ["_a.py", "_b.py", "plugin.py"]
 
 

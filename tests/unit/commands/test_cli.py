@@ -60,7 +60,25 @@ def test_verbs_and_flags_are_frozen():
         (["plan", "--methods", "zero_shot"], "Did you mean 'zero_shot_clip'?"),
         (["plan", "--settings", "partiel"], "Did you mean 'partial'?"),
         (["plan", "--settings", "partial(knwon=.1)"], "Did you mean 'known'?"),
-        (["plan", "--settings", "partial(known=7.)"], "fraction"),
+        (["plan", "--settings", "partial(known=7.)"], "above 0 and up to 1"),
+        (["plan", "--settings", "partial(known=[])"], "lists no value"),
+        (["plan", "--settings", "partial(known=.5)(known=.1)"], "Cannot read"),
+        (["plan", "--settings", "partial(known=.5, known=.1)"], "Cannot read"),
+        (["plan", "--settings", "partial(known=" + "-" * 5000 + "1)"], "Cannot read"),
+        (["plan", "--methods", "coop(epochs=-1)"], "epochs=-1 should be from 1"),
+        (["plan", "--methods", "coop(learning_rate=1e999)"], "no finite number"),
+        (["plan", "--methods", "lm_clip(draws=0.)"], "draws=0.0 should be above 0"),
+        (["plan", "--methods", "coop(views=-2)"], "from 1"),
+        (["plan", "--methods", "coop(augment=flop)"], "one of '', 'flip'"),
+        (["plan", "--seeds", "5-2"], "smaller number first"),
+        (["plan", "--seeds", "0-99999999999"], "too many"),
+        (["--slots", "-1"], "slots"),
+        (["--per-gpu", "0"], "GPU"),
+        (["--backend", "dask"], "--address"),
+        (["--backend", "dask", "--address", "nowhere:1"], "dask"),
+        (["plan", "--data", "taken"], "is not a folder"),
+        (["--out", "taken"], "taken"),
+        (["report", "--out", "taken"], "There is no result folder"),
         (
             ["plan", "--settings", "partial", "--datasets", "pictogram"],
             "Did you mean 'pictograms'?",
@@ -81,6 +99,7 @@ def test_verbs_and_flags_are_frozen():
 )
 def test_a_user_error_is_one_line_and_exit_code_2(argv, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file where a folder is wanted")
     assert main(*argv) == 2
     printed = capsys.readouterr()
     assert said in printed.err, printed.err

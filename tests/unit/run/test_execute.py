@@ -44,7 +44,7 @@ class Method:
         self.noise = state["noise"]
 '''
 RAISE = 'raise RuntimeError("out of <b>ideas</b>")\n        '
-BROKEN = new.METHOD.replace("y = torch.from_numpy", RAISE + "y = torch.from_numpy")
+BROKEN = new.METHOD.replace("x, y = train.features", RAISE + "x, y = train.features")
 
 
 @pytest.fixture(scope="module")
@@ -115,14 +115,14 @@ def test_changed_code_marks_a_record_as_stale(out, plugin):
     path = plugin("changing_idea", new.METHOD)
     run(out, path)
     assert rows(out, path)[0].state == "done"
-    staleness.code_digest.cache_clear()
+    staleness.look_again()
     Path(path).write_text("# a comment\n" + new.METHOD)
     assert rows(out, path)[0].state == "done"
-    staleness.code_digest.cache_clear()
+    staleness.look_again()
     Path(path).write_text(new.METHOD.replace("clip.scale * x", "clip.scale * 2 * x"))
     (row,) = rows(out, path)
     assert row.state == "stale" and not selected([row], "") and selected([row], "stale")
-    staleness.code_digest.cache_clear()
+    staleness.look_again()
 
 
 def test_an_exception_is_a_failed_record_with_its_traceback(out, plugin):
