@@ -178,6 +178,7 @@ _spec = _object(
     encoder=_object(name=_text, weights=_text, image_size=_whole, resize=_text, statistics=_text),
     selection=_text,
     seed=_whole,
+    limit=_whole,
 )
 _whole_numbers = _table(_whole)
 _task = _object(

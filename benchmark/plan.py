@@ -33,6 +33,7 @@ class Axes:
     encoders: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     selection: str = "last"
+    limit: int = 0  # images a split, for a smoke run
     # setting -> parameter -> values left open
     sweeps: Mapping[str, Mapping[str, list[Value]]] = field(default_factory=dict)
 
@@ -95,6 +96,7 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
                     encoder,
                     axes.selection,
                     seed,
+                    axes.limit,
                 )
                 row = _row(spec, setting.skip(method), records, method.needs)
                 rows[row.id] = row
@@ -195,7 +197,7 @@ def _with_costs(rows: list[Row], records: list[Record]) -> list[Row]:
     else a constant."""
 
     def keys(spec: Spec) -> list[tuple[str, ...]]:
-        method = spec.method.name
+        method = f"{spec.method.name} {spec.limited}"
         return [(method, spec.dataset, spec.encoder.name), (method,)]
 
     seconds: dict[tuple[str, ...], list[float]] = {}

@@ -131,6 +131,8 @@ class Spec:
     encoder: Encoder
     selection: str = "last"
     seed: int = 0
+    # Images of each split that take part, for a smoke run; 0 is all, and then it is in no JSON.
+    limit: int = 0
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> "Spec":
@@ -142,6 +144,7 @@ class Spec:
                 Encoder.from_json(state["encoder"]),
                 str(state["selection"]),
                 int(state["seed"]),
+                int(state.get("limit", 0)),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"no description of a run: {type(error).__name__} {error}") from None
@@ -153,6 +156,7 @@ class Spec:
             "encoder": self.encoder.to_json(),
             "selection": self.selection,
             "seed": self.seed,
+            **({"limit": self.limit} if self.limit else {}),
         }
 
     @cached_property
@@ -171,7 +175,13 @@ class Spec:
         """One line by which a person recognises a run."""
         known = f"known={self.setting.get('known')}" if "known" in self.setting.parameters else ""
         parts = [self.method.name, self.setting.name, self.dataset, known, self.encoder.label]
-        return " ".join([*filter(None, parts), f"seed={self.seed}"])
+        limited = [self.limited] if self.limit else []
+        return " ".join([*filter(None, parts), f"seed={self.seed}", *limited])
+
+    @property
+    def limited(self) -> str:
+        """What a number of a smoke run is called wherever it is shown; "" for all images."""
+        return f"limited to {self.limit} images a split" if self.limit else ""
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,7 @@ class Group:
     family: str
     dataset: str
     encoder: str
+    limited: str  # "limited to 100 images a split", or ""
     # parameters that tell this group from others of the same family, data set and encoder, or ""
     protocol: str
     setting: Choice
@@ -147,12 +148,14 @@ class Group:
     @functools.cached_property
     def name(self) -> str:
         return slug(
-            " ".join(filter(None, [self.family, self.dataset, self.encoder, self.protocol]))
+            " ".join(
+                filter(None, [self.family, self.dataset, self.encoder, self.protocol, self.limited])
+            )
         )
 
     @property
     def title(self) -> str:
-        return ", ".join(filter(None, [self.dataset, self.encoder, self.protocol]))
+        return ", ".join(filter(None, [self.dataset, self.encoder, self.protocol, self.limited]))
 
     @functools.cached_property
     def levels(self) -> list[Level]:
@@ -294,7 +297,7 @@ def arrange(entries: Iterable[Entry]) -> list[Group]:
         level = _level(setting)
         in_the_key = {"dataset", *([SWEPT] if level is not None else [])}
         rest = {k: v for k, v in setting.parameters.items() if k not in in_the_key}
-        family = (setting.name, entry.spec.dataset, entry.spec.encoder.label)
+        family = (setting.name, entry.spec.dataset, entry.spec.encoder.label, entry.spec.limited)
         for parameter, value in rest.items():
             variants[family][parameter].add(repr(value))
         keyed.append((entry, family, rest, level))
@@ -309,7 +312,7 @@ def arrange(entries: Iterable[Entry]) -> list[Group]:
     order = {"partial": 0, "zero_shot": 1, "long_tail": 2}
     return [
         groups[key]
-        for key in sorted(groups, key=lambda k: (order.get(k[0], 9), k[0], k[1], k[2], k[3]))
+        for key in sorted(groups, key=lambda k: (order.get(k[0], 9), k[0], k[1], *k[2:]))
     ]
 
 

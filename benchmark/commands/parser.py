@@ -66,6 +66,12 @@ def _one_of(*known: str) -> Callable[[str], str]:
     return value
 
 
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of images, 1 or more")
+    return int(text)
+
+
 def parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser of the bare program and the one of each verb."""
     top = _Parser(
@@ -148,6 +154,13 @@ def _add_axes(which: argparse._ActionsContainer) -> None:
         default="last",
         metavar="last|val|oracle",
         help="which epoch counts (default: last)",
+    )
+    which.add_argument(
+        "--limit",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="a smoke run on N images a split; its numbers never mix with real ones",
     )
     which.add_argument(
         "--shard",

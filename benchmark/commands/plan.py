@@ -25,6 +25,7 @@ def planned(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
         encoders=tuple(arguments.encoders),
         seeds=parse_seeds(arguments.seeds or suite.seeds),
         selection=arguments.selection,
+        limit=arguments.limit,
         sweeps=suite.sweeps,
     )
     rows = make_plan(axes, Store(Path(arguments.out)))

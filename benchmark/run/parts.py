@@ -11,7 +11,7 @@ from benchmark import registry
 from benchmark.clip.encoder import Clip
 from benchmark.features import bank
 from benchmark.spec import Encoder, Spec
-from benchmark.task import UNKNOWN, Dataset, Labels, Method, Part, Task, seed_for
+from benchmark.task import UNKNOWN, Dataset, Labels, Method, Part, Task, View, seed_for
 
 TEST_BATCH = 100  # images a prediction step; no method may depend on it
 
@@ -33,6 +33,7 @@ def open_world(spec: Spec, out: Path, device: torch.device) -> World:
     """Task, encoder, method and parts of a description."""
     method = registry.rebuild("methods", spec.method)
     task = registry.rebuild("settings", spec.setting).build(spec.seed)
+    task = limited(task, spec.limit) if spec.limit else task
     clip = shared_clip(spec.encoder, device)
     return make_world(task, clip, method, out, device, seed_for("batches", spec.id))
 
@@ -48,6 +49,25 @@ def shared_clip(encoder: Encoder, device: torch.device) -> Clip:
         _clips.clear()
         clip = _clips[encoder, device] = Clip(encoder, device)
     return clip
+
+
+def limited(task: Task, n: int) -> Task:
+    """The task on the first `n` images of the training split, of which some are for validation, and
+    on the first `n` test images: neighbours, so that a feature bank computes few of its chunks."""
+    training = np.sort(np.concatenate([task.train.rows, task.val.rows]))[:n]
+
+    def kept(labels: Labels) -> Labels:
+        chosen = np.isin(labels.rows, training)
+        return Labels(labels.rows[chosen], labels.y[chosen])
+
+    tested = np.isin(np.arange(len(task.test.rows)), np.argsort(task.test.rows)[:n])
+    return replace(
+        task,
+        train=kept(task.train),
+        val=kept(task.val),
+        test=Labels(task.test.rows[tested], task.test.y[tested]),
+        views={name: View(v.rows[tested], v.columns) for name, v in task.views.items()},
+    )
 
 
 def make_world(

@@ -151,7 +151,7 @@ def _order(group: Group, columns: Sequence[Column], cells: Sequence[Cell]) -> fl
 
 def _published_rows(group: Group, columns: Sequence[Column]) -> list[Row]:
     rows = []
-    for line in published(group.family, group.dataset):
+    for line in published(group.family, group.dataset) if not group.limited else ():
         cells: list[Cell] = []
         flags = ("†",) if line.second_hand else ()
         for column in columns:

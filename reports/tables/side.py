@@ -19,7 +19,7 @@ def gap_table(groups: Sequence[Group]) -> Table | None:
     """Our number, the published one of the same method, data set and encoder, the gap, and whether
     ours covers it."""
     rows = []
-    for group in groups:
+    for group in (group for group in groups if not group.limited):
         lines = [line for line in published(group.family, group.dataset) if line.ours]
         for column in columns_of(group):
             for measured in group.lines:
