@@ -16,11 +16,11 @@ from benchmark.spec import nearest
 ROOT = Path(__file__).resolve().parents[3]
 
 SURFACE = {
-    "run": "--settings --methods --datasets --encoders --seeds --selection --limit --shard --fresh "
-    "--data --allow-subset --out "
+    "run": "--settings --methods --datasets --encoders --seeds --selection --limit --shard "
+    "--fresh --data --allow-subset --out "
     "--backend --address --slots --per-gpu --timeout --tensorboard",
-    "plan": "--settings --methods --datasets --encoders --seeds --selection --limit --shard --fresh "
-    "--data --allow-subset --out",
+    "plan": "--settings --methods --datasets --encoders --seeds --selection --limit --shard "
+    "--fresh --data --allow-subset --out",
     "report": "--out --open --tables-only",
     "list": "kind --data --allow-subset",
     "one": "id --out --data --allow-subset --pdb --checkpoint",
