@@ -325,7 +325,7 @@ def _softmax_terms(
 
 def _softmax(values: np.ndarray, peaks: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """Some columns of the softmax whose terms these are."""
-    return np.exp(values - peaks) / totals
+    return np.asarray(np.exp(values - peaks) / totals)
 
 
 def _counts_at_k(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmark import integrity
 from benchmark.files import lock, unlock, write_atomically
@@ -244,7 +245,8 @@ class Store:
     def scores(self, id: str) -> np.ndarray:
         """Test scores (N_test, C) float32 of a run that is done. Raises `FileNotFoundError`
         otherwise."""
-        return np.load(self.folder(id) / "scores.npy", allow_pickle=False)
+        scores: np.ndarray = np.load(self.folder(id) / "scores.npy", allow_pickle=False)
+        return scores
 
     def records(self) -> list[Record]:
         """Every readable record, ordered by id."""
@@ -324,10 +326,10 @@ class Store:
         """
         import pandas as pd
 
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, object]] = []
         for record in self.records():
             spec = record["spec"]
-            run = {
+            run: dict[str, object] = {
                 "id": record["id"],
                 "method": spec.method.name,
                 "method_parameters": spec.method.parameter_text,
@@ -338,11 +340,11 @@ class Store:
                 "seed": spec.seed,
                 "status": record["status"],
             }
-            for view, found in (record["metrics"] or {None: {None: None}}).items():
-                rows += [
-                    {**run, "view": view, "metric": metric, "value": value}
-                    for metric, value in found.items()
-                ]
+            rows += [
+                {**run, "view": view, "metric": metric, "value": value}
+                for view, found in record["metrics"].items()
+                for metric, value in found.items()
+            ] or [run]
         ends = ["encoder", "selection", "seed", "status", "view", "metric", "value"]
         starts = ["id", "method", "method_parameters", "setting"]
         middle = list(
@@ -351,7 +353,7 @@ class Store:
         frame = pd.DataFrame(rows, columns=starts + middle + ends)
         return frame.astype({"value": "float64"})
 
-    def write_task(self, fingerprint: str, arrays: Mapping[str, Any]) -> None:
+    def write_task(self, fingerprint: str, arrays: Mapping[str, npt.ArrayLike]) -> None:
         """Keeps what runs of one task share (targets (N_test, C) int8, classes, views, groups,
         names, thumbnails …)."""
         path = self.out / "tasks" / f"{fingerprint}.npz"
@@ -363,7 +365,8 @@ class Store:
             "object arrays would be pickled"
         )
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **columns)
+        # mypy thinks of the argument `allow_pickle`, which no column is called
+        np.savez_compressed(buffer, **columns)  # type: ignore[arg-type]
         write_atomically(path, buffer.getvalue())
 
     def task(self, fingerprint: str) -> dict[str, np.ndarray]:

@@ -220,6 +220,12 @@ class Method(benchmark.Method):
             captions.append(self.prompt + ", ".join(known) if known else "")
         return captions
 
+    def _forget(self) -> None:
+        """What predictions remember of the towers as they are: texts, and the image tower made
+        faster."""
+        self._labels: dict[tuple[str, ...], Tensor] = {}
+        self._tower: torch.nn.Module | None = None
+
     @torch.no_grad()
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, 3, H, W) -> s·cos (B, len(classes)) of the fine-tuned towers."""
@@ -258,12 +264,6 @@ class Method(benchmark.Method):
         self.tokenizer = clip.tokenizer
         self.model.to(memory_format=self._layout)
         self._forget()
-
-    def _forget(self) -> None:
-        """What predictions remember of the towers as they are: texts, and the image tower made
-        faster."""
-        self._labels: dict[tuple[str, ...], Tensor] = {}
-        self._tower: torch.nn.Module | None = None
 
     def _images(self, pixels: Tensor) -> Tensor:
         """Unit-norm features (B, D) of (B, 3, H, W)."""

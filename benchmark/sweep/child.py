@@ -10,6 +10,7 @@ group, and the group ends with the supervisor, however that dies.
 import faulthandler
 import gc
 import importlib
+import io
 import json
 import os
 import select
@@ -19,9 +20,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from benchmark.spec import Job
+from benchmark.spec import Job, JsonObject
 from benchmark.store import Failure, Record
 
 LARGEST_READ = 1 << 16
@@ -92,7 +92,7 @@ def _wake(connection: socket.socket, device: str) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], int]:
+def _receive(connection: socket.socket) -> tuple[JsonObject, int]:
     """The next request and the descriptor of its claim; ends the process group when there is
     none."""
     line, descriptors, _, _ = socket.recv_fds(connection, LARGEST_READ, 1)
@@ -105,7 +105,7 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], int]:
     return json.loads(line), claim
 
 
-def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
+def _send(connection: socket.socket, answer: JsonObject) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     connection.sendall(json.dumps(answer).encode() + b"\n")
@@ -130,5 +130,6 @@ def _give_back_gpu_memory() -> None:
 
 if __name__ == "__main__":
     faulthandler.enable()  # a segmentation fault leaves its Python stack in the log
+    assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)
     main(sys.argv[1])

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmark.files import lock, write_atomically
 from benchmark.spec import Job
@@ -65,7 +64,7 @@ class Sweep:
             return True
         return store.ended_ns(id) >= self.started_ns
 
-    def tell(self, **event: Any) -> None:
+    def tell(self, **event: str | float | list[str]) -> None:
         """A line for the progress view; a view that cannot be written to stops no sweep."""
         name = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.jsonl"
         with contextlib.suppress(OSError), (self.folder / name).open("a") as file:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.spec import Job
+from benchmark.spec import Job, JsonObject
 
 COLOURS = {
     "done": "green",
@@ -34,7 +33,7 @@ class Progress:
         total: int,
         slots: int,
         folder: Path,
-        console: Any = None,
+        console: Console | None = None,
     ) -> None:
         self.todo = {job.id: job for job in todo}
         self.total, self.slots, self.folder = total, slots, folder
@@ -81,7 +80,7 @@ class Progress:
                         self.offsets[path] = self.offsets.get(path, 0) + len(line)
                         self._event(json.loads(line))
 
-    def _event(self, event: dict[str, Any]) -> None:
+    def _event(self, event: JsonObject) -> None:
         status = event["status"]
         if status in ("waiting", "unusable"):
             self._note(event)
@@ -107,7 +106,7 @@ class Progress:
     def _label(self, id: str) -> str:
         return f"{id} {self.todo[id].spec.label}"
 
-    def _note(self, event: dict[str, Any]) -> None:
+    def _note(self, event: JsonObject) -> None:
         """Why somebody does not work; said once, however many supervisors find it out."""
         # the run of an unusable GPU is free again
         self.running.pop((event["host"], event["slot"]), None)

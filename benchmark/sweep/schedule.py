@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import joblib
 import psutil
@@ -161,12 +161,12 @@ def _run_here(sweep: Sweep, progress: Progress) -> bool:
                         "log": text,
                     }
                     store.write(record)
-                record = store.last(job.id)
-                message = record["error"].get("message", "")
+                ended = store.last(job.id)
+                message = ended["error"].get("message", "") if ended else "its record was removed"
                 sweep.tell(
                     slot="here",
                     id=job.id,
-                    status=record["status"],
+                    status=ended["status"] if ended else "unwritten",
                     seconds=time.time() - start,
                     message=message,
                 )
@@ -202,7 +202,7 @@ def _stop_on_signal(sweep: Sweep) -> Iterator[list[float]]:
     everything."""
     moments: list[float] = []
 
-    def stop(number: int, frame: Any) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         moments.append(time.monotonic())
         (sweep.folder / "sweep.json").unlink(missing_ok=True)
         if len(moments) > 1:

@@ -20,10 +20,10 @@ import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from benchmark.files import ROOT
-from benchmark.spec import Job
+from benchmark.spec import Job, JsonObject
 from benchmark.store import Failure, Store, empty_record
 from benchmark.sweep.manifest import Sweep
 from benchmark.sweep.slots import Slot, holders, lease, machine_slots
@@ -145,12 +145,16 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> boo
                 message=message,
             )
             return True
-    record = store.last(job.id)
-    message = ": ".join(filter(None, [record["error"].get("type"), record["error"].get("message")]))
+    ended = store.last(job.id)
+    if ended is None:
+        status, message = "unwritten", "its record was removed, it stays todo"
+    else:
+        status, found = ended["status"], ended["error"]
+        message = ": ".join(filter(None, [found.get("type"), found.get("message")]))
     sweep.tell(
         slot=worker.slot.name,
         id=job.id,
-        status=record["status"],
+        status=status,
         seconds=seconds,
         message=message,
     )
@@ -167,14 +171,20 @@ def _tail(path: Path, characters: int = 2000) -> str:
     return ""
 
 
+class Child(NamedTuple):
+    """A process, and our end of the socket to it."""
+
+    process: subprocess.Popen[bytes]
+    connection: socket.socket
+
+
 class Worker:
     """The supervisor's side of a child: started when there is a run for it, replaced when it is not
     to be trusted."""
 
     def __init__(self, sweep: Sweep, slot: Slot, lease: IO[bytes]) -> None:
         self.sweep, self.slot, self.lease = sweep, slot, lease
-        self.process: subprocess.Popen[bytes] | None = None
-        self.connection: socket.socket | None = None
+        self.child: Child | None = None
         self.received = b""
 
     def run(self, job: Job, claim: IO[bytes], attempt: int) -> tuple[str, Failure]:
@@ -185,10 +195,9 @@ class Worker:
         """
         log = Store(self.sweep.out).folder(job.id) / "log.txt"
         # died after its last answer
-        if self.process is not None and self.process.poll() is not None:
+        if self.child is not None and self.child.process.poll() is not None:
             self.close()
-        if self.process is None:
-            self._start(log, mode="wb" if attempt == 1 else "ab")
+        child = self.child or self._start(log, mode="wb" if attempt == 1 else "ab")
         request = {
             "job": job.to_json(),
             "out": str(self.sweep.out),
@@ -198,12 +207,12 @@ class Worker:
         }
         data = json.dumps(request).encode() + b"\n"
         with contextlib.suppress(ConnectionError):  # a child that is gone is noticed below
-            sent = socket.send_fds(self.connection, [data], [claim.fileno()])
-            self.connection.sendall(data[sent:])
+            sent = socket.send_fds(child.connection, [data], [claim.fileno()])
+            child.connection.sendall(data[sent:])
         limit = math.inf if self.sweep.timeout is None else self.sweep.timeout
         deadline, waking = time.monotonic() + max(limit, STARTUP), False
         while True:
-            answer = self._answer()
+            answer = self._answer(child)
             if answer is not None and answer["event"] == "waking":
                 deadline, waking = time.monotonic() + WAKE, True
             elif answer is not None and answer["event"] == "started":
@@ -214,12 +223,14 @@ class Worker:
             elif answer is not None:
                 if answer["replace"]:
                     self.close()
-                return "ended", answer["error"] or {
+                error: Failure = answer["error"] or {
                     "type": "NoRecord",
                     "message": "the run ended without writing a record",
                 }
-            elif self.process.poll() is not None:
-                return self._death()
+                return "ended", error
+            elif child.process.poll() is not None:
+                self.close()
+                return _death(child.process.returncode)
             elif self.sweep.stopped():
                 self.close()
                 return "stopped", {}
@@ -229,13 +240,13 @@ class Worker:
                     return "unusable", {"message": f"the GPU did not answer within {WAKE} s"}
                 return "timeout", {"type": "Timeout", "message": f"longer than {limit:g} s"}
 
-    def _start(self, log: Path, mode: str) -> None:
-        self.connection, theirs = socket.socketpair()
+    def _start(self, log: Path, mode: str) -> Child:
+        ours, theirs = socket.socketpair()
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with theirs, log.open(mode) as output:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "benchmark.sweep.child", self.sweep.executor],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=output,
                 stderr=output,
                 # its own process group, out of reach of the terminal's Ctrl-C
@@ -250,43 +261,46 @@ class Worker:
                 },
             )
         self.received = b""
+        self.child = Child(process, ours)
+        return self.child
 
-    def _answer(self) -> dict[str, Any] | None:
+    def _answer(self, child: Child) -> JsonObject | None:
         """The child's next line, or None when there is none within a tick."""
-        if b"\n" not in self.received and select.select([self.connection], [], [], TICK)[0]:
+        if b"\n" not in self.received and select.select([child.connection], [], [], TICK)[0]:
             data = b""
             with contextlib.suppress(ConnectionError):
-                data = self.connection.recv(1 << 16)
+                data = child.connection.recv(1 << 16)
             self.received += data
             if not data:  # end of file: it is exiting
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(TICK)
+                    child.process.wait(TICK)
         if b"\n" not in self.received:
             return None
         line, self.received = self.received.split(b"\n", 1)
-        return json.loads(line)
-
-    def _death(self) -> tuple[str, Failure]:
-        code = self.process.returncode
-        self.close()
-        if code < 0:
-            name = signal.Signals(-code).name
-            return "crashed", {
-                "type": name,
-                "message": f"the process was ended by {name}",
-                "signal": name,
-            }
-        return "failed", {
-            "type": "Exit",
-            "message": f"the process exited with code {code}, without a record",
-            "exit_code": code,
-        }
+        answer: JsonObject = json.loads(line)
+        return answer
 
     def close(self) -> None:
         """Ends the child and all that it started, before the lease can be given back."""
-        if self.process is not None:
+        if self.child is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.connection.close()
-            self.process = None
+                os.killpg(self.child.process.pid, signal.SIGKILL)
+            self.child.process.wait()
+            self.child.connection.close()
+            self.child = None
+
+
+def _death(code: int) -> tuple[str, Failure]:
+    """What the exit code of a child says about the run that it did not finish."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return "crashed", {
+            "type": name,
+            "message": f"the process was ended by {name}",
+            "signal": name,
+        }
+    return "failed", {
+        "type": "Exit",
+        "message": f"the process exited with code {code}, without a record",
+        "exit_code": code,
+    }
