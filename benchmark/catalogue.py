@@ -17,11 +17,12 @@ from benchmark.spec import nearest
 @dataclass(frozen=True)
 class Entry:
     """One plugin: first line of its docstring, its fields with the source text of their defaults,
-    the names of its presets."""
+    the names of its presets with what each sets and where that was read."""
 
     summary: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
     presets: tuple[str, ...] = ()
+    preset_texts: dict[str, str] = field(default_factory=dict)
 
 
 @functools.cache
@@ -55,7 +56,7 @@ def _read_class(path: Path, name: str) -> Entry:
         _read_class(*place) for base in found.bases if (place := _place(path, module, base))
     ]
     parameters = {key: value for parent in inherited for key, value in parent.parameters.items()}
-    presets = next((parent.presets for parent in inherited if parent.presets), ())
+    presets = next((parent.preset_texts for parent in inherited if parent.presets), {})
     # a base that is no dataclass, such as `benchmark.task.Method`, adds no fields
     has_fields = any("dataclass" in ast.unparse(decorator) for decorator in found.decorator_list)
     for node in found.body:
@@ -63,8 +64,28 @@ def _read_class(path: Path, name: str) -> Entry:
             if has_fields and "ClassVar" not in ast.unparse(node.annotation):
                 parameters[node.target.id] = ast.unparse(node.value) if node.value else "…"
             elif node.target.id == "PRESETS" and isinstance(node.value, ast.Dict):
-                presets = tuple(ast.literal_eval(key) for key in node.value.keys if key)
-    return Entry((ast.get_docstring(found) or "").partition("\n")[0], parameters, presets)
+                pairs = zip(node.value.keys, node.value.values, strict=True)
+                presets = {
+                    ast.literal_eval(key): _preset_text(value) for key, value in pairs if key
+                }
+    summary = (ast.get_docstring(found) or "").partition("\n")[0]
+    return Entry(summary, parameters, tuple(presets), presets)
+
+
+def _preset_text(node: ast.expr) -> str:
+    """ "learning_rate=0.001 — README: lr 0.001" of a `Preset(…)`, of a dictionary the
+    values alone."""
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return ", ".join(
+            f"{ast.literal_eval(k)}={ast.unparse(v)}" if k else f"**{ast.unparse(v)}"
+            for k, v in pairs
+        )
+    if isinstance(node, ast.Call) and node.args:
+        words = [(word.arg, ast.unparse(word.value)) for word in node.keywords]
+        values = [f"{name}={value}" if name else f"**{value}" for name, value in words]
+        return f"{', '.join(values) or 'the defaults'} — {ast.literal_eval(node.args[0])}"
+    return ""
 
 
 def _place(path: Path, module: ast.Module, base: ast.expr) -> tuple[Path, str] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from benchmark import data, registry
 from benchmark.clip.encoder_name import parse_encoder
+from benchmark.presets import method_for
 from benchmark.spec import Encoder, Job, Spec, Value, nearest
 from benchmark.staleness import code_digest, look_again
 from benchmark.store import Record, Store
@@ -87,8 +88,7 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
         for encoder, (method_name, parameters) in itertools.product(
             _encoders(axes, setting, dataset), methods
         ):
-            preset = _preset(method_name, setting_name, dataset, encoder)
-            method = registry.make("methods", method_name, parameters, preset)
+            method = method_for(method_name, parameters, setting_name, setting, encoder)
             for seed in axes.seeds:
                 spec = Spec(
                     registry.describe(method_name, method),
@@ -137,22 +137,10 @@ def _require(dataset: str) -> None:
 
 def _encoders(axes: Axes, setting: Setting, dataset: str) -> list[Encoder]:
     default = "pocket-RN" if data.embedded(dataset) else setting.encoder
-    return [parse_encoder(text) for text in axes.encoders or (default,)]
-
-
-def _preset(method: str, setting: str, dataset: str, encoder: Encoder) -> str:
-    """The preset that a method has for the case at hand, "" for none; naming one on the command
-    line overrules this.
-
-    For the shipped small encoders: "pocket_<setting>", "pocket". For others the official
-    configurations: "<data set>_<tower>" such as "voc_mlt_vitb16", then "<setting>".
-    """
-    presets = registry.load("methods", method).PRESETS
-    if encoder.name.startswith("pocket"):
-        candidates = (f"pocket_{setting}", "pocket")
-    else:
-        candidates = (f"{dataset}_{encoder.name.replace('-', '').lower()}", setting)
-    return next((name for name in candidates if name in presets), "")
+    encoders = [parse_encoder(text) for text in axes.encoders or (default,)]
+    if setting.statistics == "imagenet":
+        encoders = [dataclasses.replace(encoder, statistics="imagenet") for encoder in encoders]
+    return encoders
 
 
 def _row(spec: Spec, skip: str, records: Mapping[str, Record], needs: str) -> Row:

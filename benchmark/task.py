@@ -48,6 +48,8 @@ class Dataset:
     splits: dict[str, np.ndarray]  # name -> rows (n,) int64
     open: Callable[[int], Image.Image]
     captions: tuple[str, ...] | None = None  # (N,), "" for an image without one
+    # (N,) class indices of each image as its file lists them; None: in the order of the classes
+    listed: tuple[tuple[int, ...], ...] | None = None
     # counted exclusions, rules that were applied
     notes: JsonObject = field(default_factory=dict)
 
@@ -171,6 +173,14 @@ class Clip(Protocol):
         """(B, 3, S, S) -> (B, h·w + 1, D), the mean token first."""
 
 
+class Preset(dict[str, Value]):
+    """Field values, and where they were read: `Preset("README: lr 0.001", learning_rate=0.001)`."""
+
+    def __init__(self, source: str, /, **values: Value) -> None:
+        super().__init__(values)
+        self.source = source
+
+
 Presets = Mapping[str, Mapping[str, Value]]  # name -> field values
 NEEDS = ("global", "regions", "pixels")
 
@@ -184,6 +194,8 @@ class Setting:
     # What the papers use here; taken for data that is not embedded, unless --encoders says else.
     encoder: ClassVar[str] = "RN101/openai@448"
     dataset: str
+    # "imagenet" where a protocol fixes mean and deviation of the pixels for every encoder.
+    statistics: str = ""
 
     def build(self, seed: int) -> Task:
         """The task of this seed. Raises `FileNotFoundError` that lists the files it wants."""
@@ -200,12 +212,12 @@ class Method:
 
     # What x is: "global" (B, D) or "regions" (B, R, D), of unit norm, or "pixels" (B, 3, H, W).
     needs: ClassVar[str]
-    # As in `Setting`; "pocket" is taken for the shipped encoders unless another is named.
+    # As in `Setting`; which one the plan takes where none is named: `presets.preset_for`.
     PRESETS: ClassVar[Presets] = {}
     # The name in tables, e.g. "LM-CLIP"; "" means the file's name.
     title: ClassVar[str] = ""
-    # Cached augmented copies of the training features; copy 0 is the plain image.
-    views: int = 1
+    # Augmented copies of each training image whose features are cached, and drawn from in training.
+    copies: int = 0
     # The augmentation of those copies, or of pixels as they are read: "flip", "dualcoop".
     augment: str = ""
     # After a fit, when the state holds more than what was trained; None: the state's size.
@@ -273,6 +285,14 @@ class Part:
     device: torch.device
     x: Tensor | None = None
     captions: tuple[str, ...] | None = None  # (n,)
+    # (n,) columns that are known to be present, as the label file lists them; None: by column
+    listed: tuple[tuple[int, ...], ...] | None = None
+
+    def present(self, row: int) -> list[int]:
+        """Columns of the classes that are known to be present in an image, in the file's order."""
+        if self.listed is not None:
+            return list(self.listed[row])
+        return np.flatnonzero(self.y[row] == PRESENT).tolist()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -291,8 +311,7 @@ class Part:
 
         `rows` (k,) gives the positions to serve, repeats allowed (weighted sampling); default: each
         once. `augment` names a training augmentation ("flip", "dualcoop"): pixels are transformed
-        as they are read, frozen features are drawn from the bank's `views` cached copies (copy 0 is
-        the plain image).
+        as they are read, frozen features are drawn from the bank's cached copies (`Method.copies`).
         """
         order = np.arange(len(self.y)) if rows is None else np.asarray(rows)
         if shuffle:

@@ -29,7 +29,7 @@ class SgdMethod(benchmark.Method):
     learning_rate: float = 0.002  # its peak
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    views: int = 1
+    copies: int = 0
     augment: str = ""
     preset: str = ""
 

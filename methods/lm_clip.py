@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import benchmark
-from benchmark import PRESENT, Clip, Part, Presets, Run, upload
+from benchmark import PRESENT, Clip, Part, Preset, Presets, Run, upload
 from benchmark.clip.image_tower import frozen_copy, global_features
 from benchmark.clip.open_clip_types import Model
 from benchmark.metrics import epoch_scalars
@@ -26,18 +26,18 @@ class Method(benchmark.Method):
     """Both towers and the logit scale are trained in float32; total loss = contrastive + λ ·
     balanced asymmetric loss.
 
-    The defaults are the official VOC-MLT configuration for RN50; `PRESETS` holds all four (§4.7).
-    The official images are squashed and normalised with ImageNet's statistics: that is the encoder
-    `RN50/openai@224+imagenet`.
+    The defaults are the official VOC-MLT configuration for RN50; `PRESETS` holds all four. The
+    official images are squashed and normalised with ImageNet's statistics: `long_tail` does so with
+    preset="paper", and `RN50/openai@224+imagenet` anywhere.
 
     `balanced_weight` is λ. `class_weights_power` and `sample_weights_power` act where
     `weighted_loss` and `weighted_sampling` (with replacement) are on; an epoch draws `draws` × as
     many images as there are. `captions` "labels" describes an image by `prompt` and the names of
-    its known positives, "a photo of a cat, dog"; "given" takes the data set's own sentences, which
-    may name labels that the mask hides. `batch_norm` "train" uses and updates batch statistics,
-    "eval" does not. `channels_last` makes convolutions faster (1.5 × on a CPU) and moves their
-    gradients by rounding errors that batch statistics of small batches enlarge (up to 1e-2
-    relative), hence it is off by default.
+    its known positives in the order of the label file, "a photo of a cat, dog"; "given" takes the
+    data set's own sentences, which may name labels that the mask hides. `batch_norm` "train" uses
+    and updates batch statistics, "eval" does not. `channels_last` makes convolutions faster (1.5 ×
+    on a CPU) and moves their gradients by rounding errors that batch statistics of small batches
+    enlarge (up to 1e-2 relative), hence it is off by default.
 
     Unknown labels: no cell of the balanced loss, no name in a caption, no count in a weight. An
     image without a known positive (or without a given caption) takes no part in the contrastive
@@ -70,45 +70,52 @@ class Method(benchmark.Method):
     needs = "pixels"
     open_vocabulary = True
     PRESETS: ClassVar[Presets] = {
-        "voc_mlt_rn50": {},  # the defaults
-        "voc_mlt_vitb16": {
-            "learning_rate": 1e-6,
-            "balanced_weight": 0.4,
-            "gamma_negative": 9.8,
-            "label_smoothing": 0.1,
-            "class_weights_power": 1.35,
-            "sample_weights_power": 1.35,
-        },
-        "coco_mlt_rn50": {
-            "learning_rate": 1e-7,
-            "balanced_weight": 6.0,
-            "gamma_negative": 9.8,
-            "label_smoothing": 0.1,
-            "class_weights_power": 1.35,
-            "sample_weights_power": 1.35,
-        },
-        "coco_mlt_vitb16": {
-            "learning_rate": 1e-6,
-            "balanced_weight": 5.0,
-            "gamma_negative": 9.8,
-            "label_smoothing": 0.1,
-            "class_weights_power": 1.6,
-            "sample_weights_power": 1.6,
-        },
-        "pocket": {
-            "epochs": 1,
-            "draws": 0.5,
-            "batch_size": 64,
-            "learning_rate": 2e-4,
-            "balanced_weight": 30.0,
-            "channels_last": True,
-        },
-        "pocket_long_tail": {
-            "epochs": 3,
-            "batch_size": 32,
-            "learning_rate": 1e-4,
-            "channels_last": True,
-        },
+        "voc_mlt_rn50": Preset(
+            "configs of the official repository, VOC-MLT RN50: the defaults",
+        ),
+        "voc_mlt_vitb16": Preset(
+            "configs of the official repository, VOC-MLT ViT-B/16",
+            learning_rate=1e-06,
+            balanced_weight=0.4,
+            gamma_negative=9.8,
+            label_smoothing=0.1,
+            class_weights_power=1.35,
+            sample_weights_power=1.35,
+        ),
+        "coco_mlt_rn50": Preset(
+            "configs of the official repository, COCO-MLT RN50",
+            learning_rate=1e-07,
+            balanced_weight=6.0,
+            gamma_negative=9.8,
+            label_smoothing=0.1,
+            class_weights_power=1.35,
+            sample_weights_power=1.35,
+        ),
+        "coco_mlt_vitb16": Preset(
+            "configs of the official repository, COCO-MLT ViT-B/16",
+            learning_rate=1e-06,
+            balanced_weight=5.0,
+            gamma_negative=9.8,
+            label_smoothing=0.1,
+            class_weights_power=1.6,
+            sample_weights_power=1.6,
+        ),
+        "pocket": Preset(
+            "Ours: validation mAP on the embedded data",
+            epochs=1,
+            draws=0.5,
+            batch_size=64,
+            learning_rate=0.0002,
+            balanced_weight=30.0,
+            channels_last=True,
+        ),
+        "pocket_long_tail": Preset(
+            "Ours: validation mAP on the embedded data",
+            epochs=3,
+            batch_size=32,
+            learning_rate=0.0001,
+            channels_last=True,
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -212,13 +219,8 @@ class Method(benchmark.Method):
         if self.captions == "given":
             assert train.captions is not None, "fit has looked"
             return [train.captions[row] for row in rows]
-        captions = []
-        for labels in train.y[rows]:
-            known = [
-                name for name, label in zip(train.classes, labels, strict=True) if label == PRESENT
-            ]
-            captions.append(self.prompt + ", ".join(known) if known else "")
-        return captions
+        known = [[train.classes[column] for column in train.present(row)] for row in rows]
+        return [self.prompt + ", ".join(names) if names else "" for names in known]
 
     def _forget(self) -> None:
         """What predictions remember of the towers as they are: texts, and the image tower made

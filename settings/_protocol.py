@@ -15,6 +15,7 @@ APPLIES = {
         "voc_mlt",
     ),  # elsewhere raw and prompt-ready names are the same
     "test_images": ("coco2014",),
+    "statistics": ("voc_mlt", "coco_mlt"),
 }
 CHOICES = {
     "difficult": ("absent", "ignore", "present"),
@@ -28,6 +29,7 @@ CHOICES = {
     "unlisted": ("unknown", "absent"),
     "val_labels": ("observed", "clean"),
     "labels": ("all", "single"),
+    "statistics": ("own", "imagenet"),
 }
 
 

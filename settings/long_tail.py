@@ -28,8 +28,8 @@ class Setting(benchmark.Setting):
 
     encoder = "ViT-B-16/openai@224"
     PRESETS: ClassVar[Presets] = {
-        "clean": {"val_fraction": 0.1, "class_names": "prompt"},
-        "paper": {"val_fraction": 0.0, "class_names": "raw"},
+        "clean": {"val_fraction": 0.1, "class_names": "prompt", "statistics": "own"},
+        "paper": {"val_fraction": 0.0, "class_names": "raw", "statistics": "imagenet"},
     }
 
     dataset: str = "pictograms_lt"
@@ -37,6 +37,8 @@ class Setting(benchmark.Setting):
     val_fraction: float = 0.1
     # VOC names in prompts: "prompt" ("dining table") or "raw" ("diningtable")
     class_names: str = "prompt"
+    # of the pixels: the encoder's "own", or "imagenet" for every encoder, as LM-CLIP and LMPT
+    statistics: str = "own"
     # fraction of the training labels that is known, nested masks as in `partial`
     known: float = 1.0
     preset: str = ""  # "clean", "paper" or "": the preset that these fields amount to
@@ -117,6 +119,8 @@ EXPLANATIONS = {
     "class_names": "Class names in the prompts: {a} against {b}, e.g. 'dining table' (prompt) or "
     "'diningtable' (raw).",
     "known": "The first run knew the fraction {a} of the training labels, the second {b}.",
+    "statistics": "Pixels were normalised with the mean and deviation {a} in the first, {b} in the "
+    "second run; 'own' is what the encoder was trained with.",
     "preset": "The protocols are {a} and {b}: the fields that make the difference are listed "
     "beside this line.",
 }

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable, Sequence
 
 from benchmark import catalogue, data, registry
@@ -37,8 +38,9 @@ def table(kind: str) -> str:
             "ViT-B-16/openai@224"
         ]
         lines += [
-            "  NAME//path/to/file.pt@SIZE   a local checkpoint; +crop and +imagenet change the "
-            "preprocessing"
+            "  NAME//path/to/file.pt@SIZE   a local checkpoint; +quickgelu or +gelu where "
+            "published weights differ",
+            "  …+crop, …+imagenet           change the preprocessing",
         ]
         return "\n".join(lines) + "\n"
     for name in registry.names(kind):
@@ -46,7 +48,9 @@ def table(kind: str) -> str:
         parameters = ", ".join(f"{key}={value}" for key, value in found.parameters.items())
         lines.append(f"  {name:16} {found.summary}")
         lines += [f"  {'':16} {parameters}"] * bool(parameters)
-        lines += [f"  {'':16} presets: {', '.join(found.presets)}"] * bool(found.presets)
+        for preset, said in found.preset_texts.items():
+            text = f"preset {preset}: {said}"
+            lines += textwrap.wrap(text, 96, initial_indent=19 * " ", subsequent_indent=21 * " ")
     return "\n".join(lines) + "\n"
 
 

@@ -33,10 +33,14 @@ def planned(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
 
 
 def show(rows: list[Row], chosen: list[Row]) -> int:
-    """One line a run, then the counts and the hours of the chosen ones."""
+    """One line a run, then every configuration, the counts, and the hours of the chosen ones."""
     for row in rows:
         reason = f"  ({row.reason})" if row.reason else ""
         print(f"{row.id}  {row.state:6} {row.spec.label}{reason}")
+    configurations = dict.fromkeys(_configuration(row) for row in rows if not row.reason)
+    if configurations:
+        print("\nConfigurations (`list methods` says where presets were read):")
+        print("\n".join(configurations) + "\n")
     counts = Counter(row.state for row in rows)
     hours = sum(row.seconds for row in chosen) / 3600
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs")
@@ -45,3 +49,12 @@ def show(rows: list[Row], chosen: list[Row]) -> int:
         f"hours on one slot."
     )
     return 0
+
+
+def _configuration(row: Row) -> str:
+    """Method, setting and encoder of a run with all parameters, but for the seed."""
+    spec = row.spec
+    return (
+        f"  {spec.method.name}({spec.method.parameter_text})\n"
+        f"    in {spec.setting.name}({spec.setting.parameter_text}) with {spec.encoder.text}"
+    )

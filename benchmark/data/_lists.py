@@ -38,9 +38,12 @@ def read_classes(path: Path) -> tuple[str, ...]:
     return tuple(names[i] for i in range(len(names)))
 
 
-def read_labels(path: Path, classes: int) -> tuple[tuple[str, ...], np.ndarray]:
-    """Image paths (n,) and labels (n, C) int8 from lines "path id id …"; a line with a path alone
-    has no label."""
+Listed = tuple[tuple[int, ...], ...]
+
+
+def read_labels(path: Path, classes: int) -> tuple[tuple[str, ...], np.ndarray, Listed]:
+    """Image paths (n,), labels (n, C) int8, and the ids of each image in the order of its line,
+    from lines "path id id …"; a line with a path alone has no label."""
     names, rows = [], []
     for number, line in enumerate(lines(path), 1):
         match = _LINE.fullmatch(line.strip())
@@ -58,7 +61,7 @@ def read_labels(path: Path, classes: int) -> tuple[tuple[str, ...], np.ndarray]:
     y = np.zeros((len(names), classes), np.int8)
     for i, labels in enumerate(rows):
         y[i, labels] = PRESENT
-    return tuple(names), y
+    return tuple(names), y, tuple(tuple(dict.fromkeys(labels)) for labels in rows)
 
 
 def require_split(path: Path, names: tuple[str, ...], folder: str) -> None:
@@ -101,8 +104,8 @@ def load(
     folder = root / name
     train_file, test_file = folder / f"{prefix}_lt_train.txt", folder / f"{prefix}_lt_test.txt"
     raw_classes = read_classes(folder / f"{prefix}_labels.txt")
-    train_names, train_y = read_labels(train_file, len(raw_classes))
-    test_names, test_y = read_labels(test_file, len(raw_classes))
+    train_names, train_y, train_listed = read_labels(train_file, len(raw_classes))
+    test_names, test_y, test_listed = read_labels(test_file, len(raw_classes))
     require_split(train_file, train_names, folders[0])
     require_split(test_file, test_names, folders[1])
     counts = {"train": len(train_names), "test": len(test_names)}
@@ -124,6 +127,7 @@ def load(
         splits=splits,
         open=ImageFiles(root, names),
         captions=captions,
+        listed=train_listed + test_listed,
         notes={
             "images without a label": {
                 part: int((y[rows].sum(1) == 0).sum()) for part, rows in splits.items()

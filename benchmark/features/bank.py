@@ -205,7 +205,7 @@ def stream(
     kind: str,
     rows: np.ndarray,
     folder: Path,
-    views: int = 1,
+    copies: int = 0,
     augment: str = "",
     size_limit: float | None = None,
     progress: Progress | None = None,
@@ -213,10 +213,11 @@ def stream(
     """The stream of a `Part`: positions into `rows` (n,) -> float32 batches of `kind` on the
     encoder's device.
 
-    Frozen features come from the bank (computed here, now) unless all `views` copies together would
-    be larger than `size_limit`; then the encoder runs for each batch. A batch asked for with an
-    augmentation draws one of the copies for each image, copy 0 being the plain one. Pixels are
-    augmented as they are served, with fresh random numbers.
+    Frozen features come from the bank (computed here, now) unless the plain images and all
+    augmented `copies` together would be larger than `size_limit`; then the encoder runs for each
+    batch. A batch asked for with an augmentation draws one of the copies for each image. Pixels are
+    augmented as they are served, with fresh random numbers. Raises `ValueError` for an augmentation
+    without copies: there would be nothing but plain features to serve.
     """
     rows = np.asarray(rows, np.int64)
     if kind == "pixels":
@@ -225,8 +226,7 @@ def stream(
         )
     if size_limit is None:
         size_limit = float(os.environ.get("LOWLABEL_BANK_LIMIT", SIZE_LIMIT / 1e9)) * 1e9
-    views = views if augment else 1
-    banks = [FeatureBank(folder, dataset, clip, kind, copy, augment) for copy in range(views)]
+    banks = [FeatureBank(folder, dataset, clip, kind, copy, augment) for copy in range(copies + 1)]
     stored = None
     if sum(bank.nbytes for bank in banks) <= size_limit:
         stored = [bank.ensure(rows, progress) for bank in banks]
@@ -234,19 +234,17 @@ def stream(
     def serve(
         chunks: Iterable[np.ndarray], name: str, rng: np.random.Generator
     ) -> Iterator[Tensor]:
-        assert name in ("", augment) or views == 1, (
-            f"copies were made with {augment!r}, not {name!r}"
-        )
+        if name and (name != augment or not copies):
+            raise ValueError(f"there are no copies made with {name!r} to draw from: add copies=8")
         wanted = [rows[positions] for positions in chunks]
-        many = views > 1 and name != ""
-        copies = [
-            rng.integers(views, size=len(some)) if many else np.zeros(len(some), np.int64)
+        drawn = [
+            rng.integers(1, copies + 1, size=len(some)) if name else np.zeros(len(some), np.int64)
             for some in wanted
         ]
         if stored is None:
-            yield from _forward(dataset, clip, kind, wanted, augment, copies)
+            yield from _forward(dataset, clip, kind, wanted, augment, drawn)
             return
-        batches = (take(stored, *pair) for pair in zip(wanted, copies, strict=True))
+        batches = (take(stored, *pair) for pair in zip(wanted, drawn, strict=True))
         yield from (x.float() for x in to_device(batches, clip.device))
 
     return serve

@@ -11,7 +11,7 @@ from benchmark import registry
 from benchmark.clip.encoder import Clip
 from benchmark.features import bank
 from benchmark.spec import Encoder, Spec
-from benchmark.task import UNKNOWN, Dataset, Labels, Method, Part, Task, View, seed_for
+from benchmark.task import PRESENT, UNKNOWN, Dataset, Labels, Method, Part, Task, View, seed_for
 
 TEST_BATCH = 100  # images a prediction step; no method may depend on it
 
@@ -82,15 +82,20 @@ def make_world(
     captions = task.dataset.captions
     images = without_labels(task.dataset)
 
-    def part(labels: Labels, classes: tuple[str, ...], y: np.ndarray, views: int) -> Part:
+    def part(labels: Labels, classes: tuple[str, ...], y: np.ndarray, copies: int) -> Part:
         augment = method.augment
         stream = bank.stream(
-            images, clip, method.needs, labels.rows, out / "features", views, augment
+            images, clip, method.needs, labels.rows, out / "features", copies, augment
         )
         rng = np.random.default_rng(seed)
         served = Part(classes, y, stream, rng, device)
         if captions is not None:
             served.captions = tuple(captions[row] for row in labels.rows)
+        if task.dataset.listed is not None and y.shape[1] == len(task.dataset.classes):
+            served.listed = tuple(
+                tuple(c for c in task.dataset.listed[row] if known[c] == PRESENT)
+                for row, known in zip(labels.rows, y, strict=True)
+            )
         if method.needs == "global":
             served.x = torch.empty(len(y), clip.width, device=device)  # filled in place
             chunks = _chunks(len(y))
@@ -102,18 +107,17 @@ def make_world(
         task,
         clip,
         method,
-        train=part(task.train, seen, task.seen_y(task.train), method.views),
-        val=part(task.val, seen, task.seen_y(task.val), 1),
-        test=part(task.test, task.classes, np.full_like(task.test.y, UNKNOWN), 1),
+        train=part(task.train, seen, task.seen_y(task.train), method.copies),
+        val=part(task.val, seen, task.seen_y(task.val), 0),
+        test=part(task.test, task.classes, np.full_like(task.test.y, UNKNOWN), 0),
     )
 
 
 def without_labels(dataset: Dataset) -> Dataset:
     """The images alone: `y` has no columns, and there are no splits, captions or notes."""
     nothing = np.empty((len(dataset.names), 0), np.int8)
-    return replace(
-        dataset, classes=(), raw_classes=(), y=nothing, splits={}, captions=None, notes={}
-    )
+    bare = replace(dataset, captions=None, listed=None, notes={})
+    return replace(bare, classes=(), raw_classes=(), y=nothing, splits={})
 
 
 def _chunks(n: int) -> list[np.ndarray]:

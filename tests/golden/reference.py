@@ -251,7 +251,7 @@ def sgd_steps(
         gradient = gradient + weight_decay * value.detach()
         velocity = gradient if velocity is None else momentum * velocity + gradient
         value = value.detach() - rate * velocity
-        found.append((value, float(loss)))
+        found.append((value, loss.item()))
     return found
 
 
@@ -298,3 +298,46 @@ def adamw_step(
         second.mul_(0.98).add_(gradient**2, alpha=0.02)
         m, v = first / (1 - 0.9 ** state["step"]), second / (1 - 0.98 ** state["step"])
         value.mul_(1 - rate * weight_decay).sub_(rate * m / (v.sqrt() + 1e-9))
+
+
+def lm_clip_steps(
+    w: Weights,
+    images: Tensor,
+    y: Tensor,
+    batches: list[Tensor],
+    captions: list[Tensor],
+    prompts: Tensor,
+    settings: dict[str, float],
+    pool_heads: int,
+    activation: Callable,
+) -> list[float]:
+    """The losses of AdamW steps on `batches` of rows, which train every weight in place. `captions`
+    are token rows (77,), one an image, `prompts` (C, 77) the classes'."""
+    class_weight, _ = rarity_weights(y, settings["class_power"], settings["sample_power"])
+    trained = [name for name in w if "running" not in name and "num_batches" not in name]
+    state: dict = {}
+    losses = []
+    for rows in batches:
+        for name in trained:
+            w[name] = w[name].detach().requires_grad_(True)
+        features = image_feature(w, images[rows], pool_heads, True, activation)
+        features = F.normalize(features, dim=-1)
+        labels = F.normalize(text_of_tokens(w, prompts, activation), dim=-1)
+        sentences = torch.stack([captions[int(row)] for row in rows])
+        sentences = F.normalize(text_of_tokens(w, sentences, activation), dim=-1)
+        scale = w["logit_scale"].exp()
+        logits = scale * features @ labels.T
+        balanced = balanced_loss(
+            logits, y[rows], class_weight, settings["gamma_negative"], settings["smoothing"]
+        )
+        loss = info_nce(features, sentences, scale) + settings["balanced_weight"] * balanced
+        gradients = torch.autograd.grad(loss, [w[name] for name in trained], allow_unused=True)
+        for name in trained:
+            w[name] = w[name].detach().clone()
+        found = {
+            name: torch.zeros_like(w[name]) if gradient is None else gradient
+            for name, gradient in zip(trained, gradients, strict=True)
+        }
+        adamw_step({n: w[n] for n in trained}, found, state, settings["rate"], 0.01)
+        losses.append(float(loss.detach()))
+    return losses

@@ -170,10 +170,13 @@ def test_a_tower_without_a_causal_mask_takes_the_plain_path(vit):
     )
 
 
-def test_captions_name_known_positives_in_class_order():
+def test_captions_name_known_positives_in_the_order_of_the_file_or_else_of_the_classes():
     y = np.array([[1, -1, 1], [0, 0, 0], [-1, -1, -1], [0, 1, 0]], np.int8)
     captions = Method()._captions(part(y), np.array([3, 0, 1, 2]))
     assert captions == ["a photo of a dog", "a photo of a cat, dining table", "", ""]
+    listed = part(y)
+    listed.listed = ((2, 0), (), (), (1,))
+    assert Method()._captions(listed, np.array([0])) == ["a photo of a dining table, cat"]
     given = part(y, ("one", "two", "", "four"))
     assert Method(captions="given")._captions(given, np.array([3, 2, 3])) == ["four", "", "four"]
 

@@ -86,6 +86,9 @@ def test_voc_mlt_counts(tmp_path, monkeypatch):
     ).sum() == 353
     assert dataset.classes[10] == "dining table" and dataset.raw_classes[1] == "bicycle"
     assert dataset.names[0] == "VOCdevkit/VOC2012/JPEGImages/2008_000023.jpg"
+    rows = dataset.splits["train"]
+    assert all(set(dataset.listed[i]) == set(np.flatnonzero(dataset.y[i] == 1)) for i in rows)
+    assert sum(list(dataset.listed[i]) != sorted(dataset.listed[i]) for i in rows) == 380
     assert (
         dataset.captions[1] == "two cars driving down a city street with buildings."
         and dataset.captions[1142] == ""

@@ -112,46 +112,50 @@ def test_bank_holds_what_the_encoder_gives(
 
 
 @pytest.mark.parametrize("kind", ["global", "regions", "pixels"])
-@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("copies", [0, 3])
 def test_method_cannot_tell_bank_from_streaming(
-    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch, kind: str, views: int
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch, kind: str, copies: int
 ) -> None:
     monkeypatch.setattr(augmentation, "augment", shift)
     rows = np.array([265, 299, 270, 256, 280, 260, 261, 262])
     served = []
     for limit in (1e12, 0):
         dataset = make_dataset(Pictures())
-        source = stream(dataset, clip, kind, rows, tmp_path, views, "shift", size_limit=limit)
+        source = stream(dataset, clip, kind, rows, tmp_path, copies, "shift", size_limit=limit)
         part = Part(
             ("a",), np.zeros((8, 1), np.int8), source, np.random.default_rng(3), torch.device("cpu")
         )
-        epochs = [part.batches(3, shuffle=True, augment=name) for name in ("", "shift", "shift")]
+        names = ("", "shift", "shift") if copies or kind == "pixels" else ("", "", "")
+        epochs = [part.batches(3, shuffle=True, augment=name) for name in names]
         served.append([torch.cat([x for x, _ in epoch]) for epoch in epochs])
         assert served[-1][0].dtype == torch.float32
     for one, other in zip(*served, strict=True):
         torch.testing.assert_close(one, other, atol=6e-4 if kind == "regions" else 1e-6, rtol=0)
     assert (tmp_path / FeatureBank(tmp_path, dataset, clip, kind).key).is_dir()
     differs = [not torch.equal(x.sort(0)[0], served[0][0].sort(0)[0]) for x in served[0][1:]]
-    # frozen features: one view is the plain image
-    assert all(differs) == (views > 1 or kind == "pixels")
+    assert all(differs) == (copies > 0 or kind == "pixels")
 
 
 def test_copies_are_drawn_for_each_image(
     tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Copy 0 is plain; over many draws each of the three copies is served about as often."""
+    """Copy 0 is plain and only served without an augmentation; over many draws each of the three
+    copies is served about as often."""
     monkeypatch.setattr(augmentation, "augment", shift)
     dataset = make_dataset(Pictures())
     copies = [
         values(FeatureBank(tmp_path, dataset, clip, "global", copy, "shift"), ALL[:1])[0]
-        for copy in range(3)
+        for copy in range(4)
     ]
     plain = values(FeatureBank(tmp_path, dataset, clip, "global"), ALL[:1])[0]
     assert np.array_equal(copies[0], plain) and not np.allclose(copies[1], copies[2])
     source = stream(dataset, clip, "global", np.zeros(1, np.int64), tmp_path, 3, "shift")
     x = next(source([np.zeros(300, np.int64)], "shift", np.random.default_rng(0))).numpy()
     counts = [int((x == copy).all(1).sum()) for copy in copies]
-    assert sum(counts) == 300 and min(counts) > 70
+    assert counts[0] == 0 and sum(counts) == 300 and min(counts[1:]) > 70
+    bare = stream(dataset, clip, "global", np.zeros(1, np.int64), tmp_path)
+    with pytest.raises(ValueError, match="no copies made with 'shift'"):
+        next(bare([np.zeros(1, np.int64)], "shift", np.random.default_rng(0)))
     assert (
         next(source([np.zeros(9, np.int64)], "", np.random.default_rng(0))).numpy() == plain
     ).all()
