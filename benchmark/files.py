@@ -27,6 +27,28 @@ def unlock(file: IO[Any]) -> None:
     fcntl.flock(file, fcntl.LOCK_UN)
 
 
+def share(folder: Path) -> None:
+    """Makes the folder, and whatever this process and its children make from now on as open to
+    others as the folder is: two users may work in one, whatever their umask.
+
+    Raises `ValueError` when the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        state = folder.stat()
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be made: {error.strerror}; choose another --out"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{folder} belongs to another user and is closed: let its owner say `chmod -R g+ws "
+            f"{folder}`, or choose another --out"
+        )
+    before = os.umask(0o077)
+    os.umask(before & ~state.st_mode)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Readers see the old file or the new one, also after a power cut; a failed write leaves
     nothing behind."""

@@ -12,6 +12,8 @@ from benchmark.files import write_atomically
 
 Entry = dict[str, str | list[int]]  # "stamp" [bytes, modification time in ns], "file", "content"
 
+# paths that the invocation of a sweep hands to its workers, joined as in PATH
+CHECKPOINTS = "LOWLABEL_CHECKPOINTS"
 _known: dict[str, str] = {}  # sha256 of a content -> path, of this process
 
 
@@ -63,6 +65,8 @@ def find(digest: str, name: str) -> Path:
     """A file with this content, as last seen on this machine. Raises `ValueError` when it is gone
     or changed."""
     candidates = [_known[digest]] if digest in _known else []
+    # of the sweep, on a worker whose home is another
+    candidates += filter(None, os.environ.get(CHECKPOINTS, "").split(os.pathsep))
     candidates += [path for path, entry in _read().items() if entry.get("content") == digest]
     for path in candidates:
         if Path(path).is_file() and content_sha256(Path(path)) == digest:

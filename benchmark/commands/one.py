@@ -13,18 +13,22 @@ import torch
 from benchmark import data, registry
 from benchmark.commands.names import find
 from benchmark.commands.suite import Suite
+from benchmark.files import share
 from benchmark.run.execute import execute
 from benchmark.run.parts import open_world, predict
 from benchmark.run.scoring import score
 from benchmark.spec import Job, nearest
 from benchmark.store import Record, Store
+from benchmark.sweep.slots import machine_slots, wait_for_slot
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     out = Path(arguments.out)
+    share(out)
     record = find(Store(out), arguments.id)
     if arguments.checkpoint:
         checkpoint_file(out, record, arguments.checkpoint)
+    machine_slots()  # a GPU that cannot be used is said before the work
     return functools.partial(run, out, record, arguments.pdb, arguments.checkpoint)
 
 
@@ -33,17 +37,18 @@ def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") ->
     checkpoints/NAME.pt."""
     print(f"{record['id']}  {record['spec'].label}")
     registry.register_plugins(record["provenance"].get("plugins", {}))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if checkpoint:
-        values = evaluate_checkpoint(record, out, checkpoint, torch.device(device))
-    else:
-        job = Job(
-            record["spec"],
-            data=os.environ.get("LOWLABEL_DATA", str(data.root().resolve())),
-            plugins=registry.plugin_files(),
-        )
-        record = execute(job, out, device, attempt=record["attempt"] + 1, debug=debug)
-        values = record["metrics"]
+    with wait_for_slot(machine_slots(), print) as slot:
+        torch.set_num_threads(slot.threads)
+        if checkpoint:
+            values = evaluate_checkpoint(record, out, checkpoint, torch.device(slot.device))
+        else:
+            job = Job(
+                record["spec"],
+                data=os.environ.get("LOWLABEL_DATA", str(data.root().resolve())),
+                plugins=registry.plugin_files(),
+            )
+            record = execute(job, out, slot.device, attempt=record["attempt"] + 1, debug=debug)
+            values = record["metrics"]
     for view, metrics in values.items():
         print(
             f"{view}: "

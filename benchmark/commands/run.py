@@ -9,13 +9,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmark.clip import weights
 from benchmark.clip.encoder import Clip
 from benchmark.commands import report
+from benchmark.commands.parser import program
 from benchmark.commands.plan import planned
 from benchmark.commands.suite import Suite
+from benchmark.files import share
 from benchmark.plan import DONE, NOT_APPLICABLE, STALE, Row, selected
 from benchmark.planned import Planned, keep
-from benchmark.sweep.dask import require_scheduler
+from benchmark.sweep.dask import NoScheduler, require_scheduler
 from benchmark.sweep.schedule import parse_duration, run_jobs
 from benchmark.sweep.slots import machine_slots
 
@@ -24,6 +27,7 @@ PASSED_ON = ("LOWLABEL_ALLOW_SUBSET",)  # to the workers of a cluster, which hav
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     timeout = parse_duration(arguments.timeout) if arguments.timeout else None
+    share(Path(arguments.out))
     rows = planned(arguments, suite)
     fetch_weights(selected(rows, arguments.fresh))
     require_place(arguments)
@@ -49,6 +53,19 @@ def fetch_weights(rows: list[Row]) -> None:
         _ = Clip(encoder).weights_sha256
 
 
+def passed_on(rows: list[Row]) -> dict[str, str]:
+    """What the children's environment says beyond that of their machine."""
+    known = {
+        row.spec.encoder.weights.partition("sha256:")[2]: row.spec.encoder.name for row in rows
+    }
+    known.pop("", None)
+    paths = [str(weights.find(digest, name)) for digest, name in known.items()]
+    return {
+        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        weights.CHECKPOINTS: os.pathsep.join(paths),
+    }
+
+
 def sweep(
     rows: list[Row], timeout: float | None, arguments: argparse.Namespace, suite: Suite
 ) -> int:
@@ -59,18 +76,22 @@ def sweep(
     done = len(rows) - not_applicable - len(chosen)
     if chosen:
         print(f"{len(chosen)} runs to do, {done} done before, {not_applicable} not applicable.")
-        summary = run_jobs(
-            [row.job(arguments.tensorboard) for row in chosen],
-            Path(arguments.out),
-            backend=arguments.backend,
-            address=arguments.address,
-            slots=arguments.slots,
-            per_gpu=arguments.per_gpu,
-            timeout=timeout,
-            environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
-            rerun={row.id for row in chosen if row.state in (DONE, STALE)},
-            continue_command=command,
-        )
+        try:
+            summary = run_jobs(
+                [row.job(arguments.tensorboard) for row in chosen],
+                Path(arguments.out),
+                backend=arguments.backend,
+                address=arguments.address,
+                slots=arguments.slots,
+                per_gpu=arguments.per_gpu,
+                timeout=timeout,
+                environment=passed_on(chosen),
+                rerun={row.id for row in chosen if row.state in (DONE, STALE)},
+                continue_command=command,
+            )
+        except NoScheduler as error:
+            print(f"{program()}: {error}", file=sys.stderr)
+            return 1
         if summary.interrupted:
             return 130
         ok = not (summary.failed or summary.crashed or summary.timeout or summary.left)

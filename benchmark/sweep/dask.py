@@ -1,7 +1,11 @@
 """Supervisors on the workers of a Dask cluster, also on workers that join while the sweep runs (a
 SLURM queue, say)."""
 
+import contextlib
+import importlib.util
 import logging
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -10,22 +14,48 @@ from typing import Any
 import joblib
 
 POLL = 0.5  # seconds between two looks at who has joined
+CONNECT = 6  # seconds that a scheduler has to answer
+ADDRESS = re.compile(r"(?:(?:tcp|tls|ucx|ws|wss)://)?(\[[^]]+\]|[^:/\s]+):(\d+)/?")
+
+
+class NoScheduler(ValueError):
+    """No Dask scheduler answers at the address."""
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of "tcp://head:8786". Raises `ValueError` for what is no address."""
+    match = ADDRESS.fullmatch(address.strip())
+    if match is None:
+        raise ValueError(
+            f"{address!r} is no address of a Dask scheduler: write --address tcp://HOST:8786, as "
+            f"`dask scheduler` prints it"
+        )
+    return match[1].strip("[]"), int(match[2])
 
 
 def require_scheduler(address: str) -> None:
-    """Raises `ValueError` when there is no Dask, no address, or nobody answers there."""
+    """Raises `ValueError` when there is no Dask, no address, or (`NoScheduler`) nobody answers
+    there within seconds: Dask's own client goes on trying and cannot be stopped meanwhile."""
     if not address:
         raise ValueError("the dask backend needs --address, e.g. --address tcp://host:8786")
-    try:
-        import distributed
-    except ImportError:
-        raise ValueError('the dask backend needs: pip install -e ".[cluster]"') from None
+    if importlib.util.find_spec("distributed") is None:
+        raise ValueError('the dask backend needs: pip install -e ".[cluster]"')
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        distributed.Client(address, timeout=5).close()
-    # whatever the network or Dask says
-    except Exception as error:
-        raise ValueError(f"no dask scheduler answers at {address}: {error}") from None
+        socket.create_connection(parse_address(address), timeout=CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise NoScheduler(
+            f"no dask scheduler answers at {address} ({error}): start it with `dask scheduler`, "
+            f"then the same command continues"
+        ) from error
+
+
+def _workers(client: Any, address: str) -> dict[str, Any]:
+    try:
+        return client.sync(client.scheduler.identity, callback_timeout=CONNECT)["workers"]
+    except Exception:
+        require_scheduler(address)  # the better sentence, where it is gone
+        raise
 
 
 def spread_over_dask(
@@ -54,9 +84,11 @@ def spread_over_dask(
 
     known: set[str] = set()
     threads: list[threading.Thread] = []
-    with distributed.Client(address, timeout=10) as client:
+    require_scheduler(address)
+    client = distributed.Client(address, timeout=CONNECT)
+    try:
         while not threads or any(thread.is_alive() for thread in threads):
-            workers = client.sync(client.scheduler.identity)["workers"]
+            workers = _workers(client, address)
             for name in workers.keys() - known:
                 known.add(name)
                 gpus = workers[name]["resources"].get("GPU")
@@ -69,5 +101,8 @@ def spread_over_dask(
                 )
                 threads[-1].start()
             time.sleep(POLL)
+    finally:
+        with contextlib.suppress(Exception):  # a scheduler that is gone does not say goodbye
+            client.close(timeout=2)
     if problems:
         raise problems[0]

@@ -11,10 +11,11 @@ import importlib
 import os
 import re
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,13 +24,14 @@ import joblib
 import psutil
 from joblib.externals.loky import get_reusable_executor
 
+from benchmark.files import share
 from benchmark.spec import Job
 from benchmark.store import Record, Store, empty_record
-from benchmark.sweep.dask import spread_over_dask
+from benchmark.sweep.dask import NoScheduler, parse_address, spread_over_dask
 from benchmark.sweep.manifest import Sweep, sweep_folder
 from benchmark.sweep.order import order
 from benchmark.sweep.progress import Progress
-from benchmark.sweep.slots import machine_slots
+from benchmark.sweep.slots import Slot, machine_slots, wait_for_slot
 from benchmark.sweep.supervisor import TICK, supervise
 
 BACKENDS = ("loky", "threading", "dask", "inline")
@@ -100,14 +102,17 @@ def run_jobs(
         raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     if backend == "dask" and not address:
         raise ValueError("the dask backend needs --address, e.g. --address tcp://host:8786")
+    if backend == "dask":
+        parse_address(address)
     out = Path(out).resolve()
+    share(out)
     rerun, store = frozenset(rerun), Store(out)
     todo = [job for job in jobs if job.id in rerun or not _is_done(store.read(job.id))]
     summary = Summary(skipped=len(jobs) - len(todo))
     if not todo:
         return summary
     # on Dask each worker counts its own
-    count = 1 if backend == "inline" else len(machine_slots(slots, per_gpu))
+    count = 1 if backend in ("inline", "dask") else len(machine_slots(slots, per_gpu))
     with sweep_folder(out) as folder:
         sweep = Sweep(folder, out, order(todo), sorted(rerun), backend, os.getpid(), executor)
         sweep.slots, sweep.per_gpu, sweep.timeout, sweep.environment = (
@@ -119,9 +124,9 @@ def run_jobs(
         sweep = sweep.written()
         with Progress(todo, len(jobs), count, folder) as progress:
             if backend == "inline":
-                summary.interrupted = _run_here(sweep, progress)
+                summary.interrupted, stuck = _run_here(sweep, progress), False
             else:
-                summary.interrupted = _run_supervised(
+                summary.interrupted, stuck = _run_supervised(
                     sweep, min(count, len(todo)), address, progress
                 )
             for job in todo:
@@ -133,6 +138,11 @@ def run_jobs(
                 progress.say(
                     f"stopped; to continue: {continue_command or 'run the same command again'}"
                 )
+    if stuck:
+        # a thread of a library waits for a cluster and would keep this process for as long
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
     return summary
 
 
@@ -141,43 +151,52 @@ def _run_here(sweep: Sweep, progress: Progress) -> bool:
     interrupted."""
     store = Store(sweep.out)
     module, function = sweep.executor.split(":")
-    execute = getattr(importlib.import_module(module), function)
     os.environ.update(sweep.environment)
+    candidates = machine_slots(sweep.slots, sweep.per_gpu)
     try:
-        for job in sweep.jobs:
-            with store.claim(job.id) as claim:
-                if claim is None or sweep.finished(job.id):
-                    continue
-                start = time.time()
-                sweep.tell(slot="here", id=job.id, status="started", attempt=1)
-                try:
-                    execute(job, sweep.out, "cpu", 1)
-                except Exception as exception:  # as in a child: one run must not end the sweep
-                    record = empty_record(job.spec, "failed")
-                    text = traceback.format_exc()[-2000:]
-                    record["error"] = {
-                        "type": type(exception).__name__,
-                        "message": str(exception),
-                        "log": text,
-                    }
-                    store.write(record)
-                ended = store.last(job.id)
-                message = ended["error"].get("message", "") if ended else "its record was removed"
-                sweep.tell(
-                    slot="here",
-                    id=job.id,
-                    status=ended["status"] if ended else "unwritten",
-                    seconds=time.time() - start,
-                    message=message,
-                )
-                progress.update()
+        # one for all runs: a process that has used a GPU keeps it
+        with wait_for_slot(candidates, progress.say) as slot:
+            execute = getattr(importlib.import_module(module), function)
+            for job in sweep.jobs:
+                with store.claim(job.id) as claim:
+                    if claim is not None and not sweep.finished(job.id):
+                        _run_one_here(sweep, job, execute, slot)
+                        progress.update()
     except KeyboardInterrupt:
         return True
     return False
 
 
-def _run_supervised(sweep: Sweep, count: int, address: str, progress: Progress) -> bool:
-    """Spreads supervisors from a thread while this one shows progress and listens to signals."""
+def _run_one_here(sweep: Sweep, job: Job, execute: Callable[..., Record], slot: Slot) -> None:
+    store, start = Store(sweep.out), time.time()
+    sweep.tell(slot=slot.name, id=job.id, status="started", attempt=1)
+    try:
+        execute(job, sweep.out, slot.device, 1)
+    except Exception as exception:  # as in a child: one run must not end the sweep
+        failed = empty_record(job.spec, "failed")
+        text = traceback.format_exc()[-2000:]
+        failed["error"] = {
+            "type": type(exception).__name__,
+            "message": str(exception),
+            "log": text,
+        }
+        store.write(failed)
+    ended = store.last(job.id)
+    sweep.tell(
+        slot=slot.name,
+        id=job.id,
+        status=ended["status"] if ended else "unwritten",
+        seconds=time.time() - start,
+        message=ended["error"].get("message", "") if ended else "its record was removed",
+    )
+
+
+def _run_supervised(
+    sweep: Sweep, count: int, address: str, progress: Progress
+) -> tuple[bool, bool]:
+    """Spreads supervisors from a thread while this one shows progress and listens to signals.
+
+    Returns whether it was interrupted, and whether that thread could not be stopped."""
     problems: list[Exception] = []
     with _stop_on_signal(sweep) as signals:
         spreader = threading.Thread(
@@ -193,7 +212,7 @@ def _run_supervised(sweep: Sweep, count: int, address: str, progress: Progress) 
     progress.update()
     if problems and not signals:
         raise problems[0]
-    return bool(signals)
+    return bool(signals), spreader.is_alive()
 
 
 @contextlib.contextmanager
@@ -248,6 +267,13 @@ def _spread(
                         joblib.delayed(supervise)(str(sweep.folder)) for _ in range(count)
                     )
             return
+        except NoScheduler as problem:
+            restarts += 1
+            if restarts > RESTARTS or not progress.ended:  # it was never there
+                problems.append(problem)
+                return
+            progress.say(f"{problem}; trying again")
+            time.sleep(TICK * 2**restarts)
         # whatever killed supervisors: the records say what is left to do
         except Exception as problem:
             if sweep.stopped():

@@ -11,7 +11,8 @@ import contextlib
 import os
 import pwd
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -131,6 +132,23 @@ def _open_shared(path: Path) -> IO[bytes]:
             os.close(made)
             os.unlink(name)
     return path.open("rb")
+
+
+@contextlib.contextmanager
+def wait_for_slot(candidates: list[Slot], say: Callable[[str], None]) -> Iterator[Slot]:
+    """A slot for a run in this process; says once for whom it has to wait."""
+    told = False
+    while True:
+        with lease(candidates) as leased:
+            if leased is not None:
+                # what a child would find in its environment
+                os.environ.update(leased[0].environment())
+                yield leased[0]
+                return
+        if not told:
+            say(f"waiting for a slot: taken by {holders(candidates, 0)}")
+            told = True
+        time.sleep(0.3)
 
 
 def holders(candidates: list[Slot], main: int) -> str:

@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from benchmark.files import ROOT
+from benchmark.files import ROOT, share
 from benchmark.spec import Job, JsonObject
 from benchmark.store import Failure, Store, empty_record
 from benchmark.sweep.manifest import Sweep
@@ -50,6 +50,7 @@ def supervise(folder: str) -> None:
         # Ctrl-C reaches the whole terminal; the main process decides
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_main, args=(sweep.main,), daemon=True).start()
+    share(sweep.out)
     candidates = machine_slots(sweep.slots, sweep.per_gpu)
     todo = sweep.jobs
     # never a second time by us, even if no record could be written (disk full)

@@ -5,12 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from benchmark.store import Store
+from benchmark.sweep.dask import NoScheduler
+from benchmark.sweep.schedule import run_jobs
 from tests.faults.test_faults import (  # noqa: F401
     PATIENCE,
     assert_nothing_is_left,
@@ -19,7 +22,7 @@ from tests.faults.test_faults import (  # noqa: F401
     start,
     wait_for,
 )
-from tests.fixtures.fake_executor import notes
+from tests.fixtures.fake_executor import a_job, notes
 
 pytest.importorskip("distributed")
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -96,3 +99,35 @@ def test_a_worker_is_killed_and_later_the_scheduler(tmp_path, leases, cluster): 
     assert main.returncode == 0, printed
     assert len(Store(out).records()) == number and f"skipped={before}" in printed
     assert max(Counter(id for _, id, _ in notes(out, "end")).values()) == 1
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://", "head:port", "tcp://head 8786"])
+def test_what_is_no_address_is_one_sentence(tmp_path, address):
+    with pytest.raises(ValueError, match="is no address of a Dask scheduler: write --address tcp"):
+        run_jobs([a_job(0)], tmp_path, backend="dask", address=address)
+
+
+def test_nobody_behind_the_address_is_one_sentence(tmp_path, leases):  # noqa: F811
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(NoScheduler, match=r"no dask scheduler answers at .* the same command"):
+        run_jobs([a_job(0)], tmp_path, backend="dask", address=address)
+
+
+def test_a_scheduler_that_does_not_answer_keeps_nobody(tmp_path, leases):  # noqa: F811
+    """Something accepts connections and says nothing; SIGTERM, say of SLURM, ends the sweep."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        main = start(tmp_path / "out", "dask", 2, 0.1, address=address)
+        wait_for(lambda: list((tmp_path / "out").glob("sweeps/*/sweep.json")))
+        time.sleep(2)  # it is inside Dask's client
+        begin = time.monotonic()
+        main.send_signal(signal.SIGTERM)
+        printed, _ = main.communicate(timeout=PATIENCE)
+        seconds = time.monotonic() - begin
+    assert "to continue: do it again" in printed, printed
+    print(f"ended in {seconds:.1f} s with {main.returncode}")
+    assert seconds < 20  # 2 on a quiet machine
