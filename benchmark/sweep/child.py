@@ -1,16 +1,22 @@
-"""`python -m benchmark.child MODULE:FUNCTION`: serves runs, one after the other, to the supervisor
+"""`python -c "… child.main()" MODULE:FUNCTION`: serves runs, one after the other, to the supervisor
 that started it.
 
-Importing torch costs seconds, so one child serves many runs. Standard input is a socket to the
-supervisor: a request is a line of JSON with the descriptor of the run's claim beside it, an answer
-is a line. Standard output and error go to the log of the run. The child leads its own process
-group, and the group ends with the supervisor, however that dies.
+Importing torch costs seconds, so this process imports everything once and runs nothing itself: it
+forks a *runner*, which serves runs of one code identity (the method and the files of outside
+plugins) and is replaced when that changes, or when a run left something changed in it. So no method
+finds what another one did to the process, and imports stay warm.
+
+Standard input is a socket to the supervisor: a request is a line of JSON with the descriptor of the
+run's claim beside it, an answer is a line that carries the run's id. Standard output and error go
+to the log of the run. All processes are one group, and the group ends with the supervisor, however
+that dies.
 """
 
+import contextlib
+import ctypes
 import faulthandler
 import gc
 import importlib
-import io
 import json
 import os
 import select
@@ -20,42 +26,168 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from benchmark.spec import Job, JsonObject
+import psutil
+
+from benchmark import staleness
+from benchmark.spec import Job
 from benchmark.store import Failure, Record
+from benchmark.sweep import traces
 
 LARGEST_READ = 1 << 16
+TICK = 0.05  # seconds between two looks whether a silent runner is alive
+PR_SET_CHILD_SUBREAPER = 36  # of Linux: whom a run leaves behind becomes our child
+Execute = Callable[..., Record]
 
 
 def main(executor: str) -> None:
+    faulthandler.enable()  # a segmentation fault leaves its Python stack in the log
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text file
     connection = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    _start_guard(connection)
-    execute: Callable[..., Record] | None = None
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    guard = _start_guard(connection)
+    execute: Execute | None = None
+    runner: Runner | None = None
     while True:
         request, claim = _receive(connection)
-        _log_to(Path(request["log"]), append=request["attempt"] > 1)
+        append = request["attempt"] > 1
         try:
             if execute is None:
-                module, function = executor.split(":")
-                execute = getattr(importlib.import_module(module), function)
-                gc.freeze()  # what the imports made stays: no collection between runs looks at it
-                if request["device"] != "cpu":
-                    _send(connection, {"event": "waking"})
-                    _wake(connection, request["device"])
-            # the run's time counts from here, not from the imports
-            _send(connection, {"event": "started"})
+                _log_to(Path(request["log"]), append)
+                append = True
+                execute = _imported(executor)
+        # the border of the process: the supervisor writes the record
+        except Exception as exception:
+            traceback.print_exc()
+            _send(connection, _ended(request, _described(exception)))
+            os.close(claim)
+            continue
+        if runner is not None and runner.identity != request["identity"]:
+            runner.end()
+            runner = None
+        if runner is None:
+            runner = Runner(execute, request["identity"])
+        runner.send(request | {"append": append}, claim)
+        os.close(claim)
+        if not _relay(connection, runner, request["job_id"]):
+            runner.end()
+            runner = None
+        _end_leftovers({guard, runner.process if runner else 0})
+
+
+def _imported(executor: str) -> Execute:
+    """The function of "module:function", with the engine's code taken note of before."""
+    module, function = executor.split(":")
+    if module.startswith("benchmark."):
+        staleness.freeze()
+    execute: Execute = getattr(importlib.import_module(module), function)
+    return execute
+
+
+class Runner:
+    """A fork that serves runs of one code identity."""
+
+    def __init__(self, execute: Execute, identity: str) -> None:
+        self.identity = identity
+        self.connection, theirs = socket.socketpair()
+        self.received = b""
+        self.process = os.fork()
+        if self.process == 0:
+            self.connection.close()
+            try:
+                _serve(theirs, execute)
+            finally:
+                os._exit(1)
+        theirs.close()
+
+    def send(self, request: dict[str, Any], claim: int) -> None:
+        data = json.dumps(request).encode() + b"\n"
+        with contextlib.suppress(ConnectionError):  # it died: `answer` finds out
+            sent = socket.send_fds(self.connection, [data], [claim])
+            self.connection.sendall(data[sent:])
+
+    def answer(self) -> dict[str, Any] | None:
+        """Its next answer; None when it is dead."""
+        while b"\n" not in self.received:
+            if select.select([self.connection], [], [], TICK)[0]:
+                data = b""
+                with contextlib.suppress(ConnectionError):
+                    data = self.connection.recv(LARGEST_READ)
+                self.received += data
+                if data:
+                    continue
+            with contextlib.suppress(ChildProcessError):
+                process, status = os.waitpid(self.process, os.WNOHANG)
+                if process:
+                    self.code = os.waitstatus_to_exitcode(status)
+                    self.process = 0
+                    return None
+        line, self.received = self.received.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def end(self) -> None:
+        if self.process:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.process, 0)
+            self.process = 0
+        self.connection.close()  # after its death: a runner without a connection ends the group
+
+
+def _relay(connection: socket.socket, runner: Runner, id: str) -> bool:
+    """Passes the answers about a run on; whether the runner may serve another one."""
+    while (answer := runner.answer()) is not None:
+        if answer.get("id") != id:  # of something that a run left behind
+            continue
+        _send(connection, answer)
+        if answer["event"] == "ended":
+            return not answer["replace"]
+    _send(connection, {"event": "died", "id": id, "code": runner.code})
+    return False
+
+
+def _serve(connection: socket.socket, execute: Execute) -> None:
+    """The runner's whole life."""
+    before, awake = traces.state(), False
+    while True:
+        request, claim = _receive(connection)
+        id = request["job_id"]
+        _log_to(Path(request["log"]), request["append"])
+        if request["device"] != "cpu" and not awake:
+            _send(connection, {"event": "waking", "id": id})
+            _wake(connection, request["device"], id)
+            awake, before = True, traces.state()
+        # the run's time counts from here, not from the imports
+        _send(connection, {"event": "started", "id": id})
+        try:
             job = Job.from_json(request["job"])
             record = execute(job, Path(request["out"]), request["device"], request["attempt"])
             error = record["error"]
         # the border of the process: the supervisor writes the record
         except Exception as exception:
             traceback.print_exc()
-            error = {"type": type(exception).__name__, "message": str(exception)}
+            error = _described(exception)
+        changed = traces.left(before, traces.state())
+        if changed:
+            print(f"changed in its process, so the next run gets another: {', '.join(changed[:5])}")
         if request["device"].startswith("cuda"):
             _give_back_gpu_memory()
         os.close(claim)
-        _send(connection, {"event": "ended", "error": error, "replace": poisoned(error)})
+        _send(connection, _ended(request, error, bool(changed)))
+
+
+def _described(exception: Exception) -> Failure:
+    return {"type": type(exception).__name__, "message": str(exception)}
+
+
+def _ended(request: dict[str, Any], error: Failure, changed: bool = False) -> dict[str, Any]:
+    replace = changed or poisoned(error)
+    return {"event": "ended", "id": request["job_id"], "error": error, "replace": replace}
 
 
 def poisoned(error: Failure) -> bool:
@@ -65,20 +197,38 @@ def poisoned(error: Failure) -> bool:
     return any(word in text for word in ("MemoryError", "OutOfMemory", "CUDA", "cuDNN", "CUBLAS"))
 
 
-def _start_guard(connection: socket.socket) -> None:
+def _end_leftovers(spared: set[int]) -> None:
+    """Kills what a run left behind, also where it made itself a session of its own."""
+    left = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.pid not in spared
+    ]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "resource_tracker" not in " ".join(process.cmdline()):  # it ends by itself
+                process.kill()
+    with contextlib.suppress(ChildProcessError):  # those whose parent is gone are ours
+        for process in left:
+            os.waitpid(process.pid, os.WNOHANG)
+
+
+def _start_guard(connection: socket.socket) -> int:
     """Forks a process that kills the group once the supervisor's end of the socket is closed.
 
     A thread could not do it while a library hangs with the interpreter's lock held, and a signal on
     the parent's death would not reach the loader processes of a method.
     """
-    if os.fork() == 0:
+    guard = os.fork()
+    if guard == 0:
         hang_up = select.poll()
         hang_up.register(connection, 0)  # no event but the hang-up itself
         hang_up.poll()
         os.killpg(0, signal.SIGKILL)
+    return guard
 
 
-def _wake(connection: socket.socket, device: str) -> None:
+def _wake(connection: socket.socket, device: str, id: str) -> None:
     """Uses the GPU once; one that cannot be used is no verdict on the run, and ends this child."""
     import torch
 
@@ -88,11 +238,11 @@ def _wake(connection: socket.socket, device: str) -> None:
     except Exception as exception:
         traceback.print_exc()
         reason = f"{type(exception).__name__}: {exception}".splitlines()[0]
-        _send(connection, {"event": "unusable", "message": reason})
-        os.killpg(0, signal.SIGKILL)
+        _send(connection, {"event": "unusable", "id": id, "message": reason})
+        select.select([], [], [])  # the supervisor ends the group
 
 
-def _receive(connection: socket.socket) -> tuple[JsonObject, int]:
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], int]:
     """The next request and the descriptor of its claim; ends the process group when there is
     none."""
     line, descriptors, _, _ = socket.recv_fds(connection, LARGEST_READ, 1)
@@ -105,7 +255,7 @@ def _receive(connection: socket.socket) -> tuple[JsonObject, int]:
     return json.loads(line), claim
 
 
-def _send(connection: socket.socket, answer: JsonObject) -> None:
+def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     connection.sendall(json.dumps(answer).encode() + b"\n")
@@ -126,10 +276,3 @@ def _give_back_gpu_memory() -> None:
 
     gc.collect()
     torch.cuda.empty_cache()
-
-
-if __name__ == "__main__":
-    faulthandler.enable()  # a segmentation fault leaves its Python stack in the log
-    assert isinstance(sys.stdout, io.TextIOWrapper)
-    sys.stdout.reconfigure(line_buffering=True)
-    main(sys.argv[1])

@@ -22,12 +22,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from benchmark.files import ROOT, share
+from benchmark.files import ROOT, share, unlock
 from benchmark.spec import Job, JsonObject
 from benchmark.store import Failure, Store, empty_record
 from benchmark.sweep.manifest import Sweep
 from benchmark.sweep.slots import Slot, holders, lease, machine_slots
 
+# Nothing in the user's working folder may take the place of a module of ours.
+START = (
+    "import sys; sys.path[:] = [sys.argv.pop(), *filter(None, sys.path)]; "
+    "from benchmark.sweep.child import main; main(*sys.argv[1:])"
+)
+LARGEST_LOG, KEPT_LOG = 32_000_000, 4_000_000  # bytes
 TICK = 0.1  # seconds between two looks at the child and at the order to stop
 # seconds a child may need for its imports before a time limit applies: file systems can be slow
 STARTUP = 600
@@ -105,6 +111,7 @@ def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: Slot, lease: IO
                         return False
     finally:
         worker.close()
+        unlock(lease)  # said aloud: a process that got away has a copy of the handle
     return True
 
 
@@ -167,9 +174,33 @@ def _iso(moment: float) -> str:
 
 
 def _tail(path: Path, characters: int = 2000) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text(errors="replace")[-characters:]
+    """The end of a log, which may be of any size."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 4 * characters))
+        return file.read(4 * characters).decode(errors="replace")[-characters:]
     return ""
+
+
+def limit_log(path: Path) -> None:
+    """Cuts a log that grew too large and keeps its end; whoever writes on appends to that."""
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+        if size > LARGEST_LOG:
+            with path.open("r+b") as file:
+                file.seek(size - KEPT_LOG)
+                kept = file.read(KEPT_LOG)
+                file.seek(0)
+                file.truncate()
+                left_out = f"[{size - KEPT_LOG:,} bytes before this were left out]\n"
+                file.write(left_out.encode() + kept)
+
+
+def code_identity(job: Job) -> str:
+    """Runs of one identity may share a process: their method, and files outside the suite, are the
+    same."""
+    inner = str(job.spec.method.get("method")).partition("(")[0]  # of a method around a method
+    return json.dumps([job.spec.method.name, inner, sorted(job.plugins.items())])
 
 
 class Child(NamedTuple):
@@ -201,6 +232,8 @@ class Worker:
         child = self.child or self._start(log, mode="wb" if attempt == 1 else "ab")
         request = {
             "job": job.to_json(),
+            "job_id": job.id,
+            "identity": code_identity(job),
             "out": str(self.sweep.out),
             "device": self.slot.device,
             "attempt": attempt,
@@ -214,6 +247,7 @@ class Worker:
         deadline, waking = time.monotonic() + max(limit, STARTUP), False
         while True:
             answer = self._answer(child)
+            limit_log(log)
             if answer is not None and answer["event"] == "waking":
                 deadline, waking = time.monotonic() + WAKE, True
             elif answer is not None and answer["event"] == "started":
@@ -221,9 +255,10 @@ class Worker:
             elif answer is not None and answer["event"] == "unusable":
                 self.close()
                 return "unusable", {"message": answer["message"]}
+            elif answer is not None and answer["event"] == "died":
+                return _death(answer["code"])
             elif answer is not None:
-                if answer["replace"]:
-                    self.close()
+                assert answer["id"] == job.id, answer
                 error: Failure = answer["error"] or {
                     "type": "NoRecord",
                     "message": "the run ended without writing a record",
@@ -243,10 +278,9 @@ class Worker:
 
     def _start(self, log: Path, mode: str) -> Child:
         ours, theirs = socket.socketpair()
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with theirs, log.open(mode) as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark.sweep.child", self.sweep.executor],
+                [sys.executable, "-c", START, self.sweep.executor, str(ROOT)],
                 stdin=theirs.fileno(),
                 stdout=output,
                 stderr=output,
@@ -254,12 +288,7 @@ class Worker:
                 start_new_session=True,
                 # the slot stays taken as long as anybody works in it
                 pass_fds=[self.lease.fileno()],
-                env={
-                    **os.environ,
-                    "PYTHONPATH": path,
-                    **self.slot.environment(),
-                    **self.sweep.environment,
-                },
+                env={**os.environ, **self.slot.environment(), **self.sweep.environment},
             )
         self.received = b""
         self.child = Child(process, ours)
