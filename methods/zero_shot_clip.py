@@ -29,6 +29,7 @@ class Method(benchmark.Method):
     regions: bool = False
     region_scale: float = 20.0
 
+    title = "Zero-shot CLIP"
     open_vocabulary = True
 
     def __post_init__(self) -> None:

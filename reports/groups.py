@@ -34,13 +34,6 @@ STALE = "computed by older code; --fresh stale runs it again"
 Level = float | None
 
 
-class About(NamedTuple):
-    """What a plugin says of itself."""
-
-    title: str = ""  # in tables; "": its name
-    needs: str = ""  # which features
-
-
 class Line(NamedTuple):
     """A row of a table: a method under one selection of the epoch."""
 
@@ -225,11 +218,10 @@ class Group:
 def collect(
     outs: Sequence[Path],
     plan: Iterable[Planned] = (),
-    methods: Mapping[str, About] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> list[Entry]:
     """Every run that the folders or the plan know, each id once; a done record wins over a failed
     one."""
-    about = methods or {}
     recorded: dict[str, tuple[Spec, Record, Store]] = {}
     for store in map(Store, outs):
         for record in store.verified():
@@ -241,8 +233,8 @@ def collect(
     planned = {row.spec.id: row for row in plan}
     specs = {id: row.spec for id, row in planned.items()}
     specs |= {id: found[0] for id, found in recorded.items()}
-    labels = method_labels(specs, {name: one.title for name, one in about.items()})
-    banks = {id: _bank(spec, about) for id, spec in specs.items()}
+    labels = method_labels(specs, titles or {})
+    banks = {id: _bank(spec, planned.get(id)) for id, spec in specs.items()}
     cold: dict[tuple[str, ...], float] = defaultdict(float)  # the run that filled the bank paid
     for id, (_, record, _) in recorded.items():
         cold[banks[id]] = max(cold[banks[id]], record["cost"].get("feature_s") or 0.0)
@@ -266,9 +258,9 @@ def collect(
     return entries
 
 
-def _bank(spec: Spec, methods: Mapping[str, About]) -> tuple[str, ...]:
+def _bank(spec: Spec, row: Planned | None) -> tuple[str, ...]:
     """Runs with the same key share computed features."""
-    needs = methods[spec.method.name].needs if spec.method.name in methods else spec.method.name
+    needs = row.needs if row is not None and row.needs else spec.method.name
     views = (str(spec.method.get("views", 1)), str(spec.method.get("augment", "")))
     return (spec.dataset, spec.encoder.text, needs, *views)
 

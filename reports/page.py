@@ -14,7 +14,7 @@ from reports import export, significance, summary
 from reports.columns import family_title
 from reports.figures import style
 from reports.figures.groups import draw_all
-from reports.groups import About, arrange, collect
+from reports.groups import arrange, collect
 from reports.html.content import content, packed
 from reports.significance import Significance
 from reports.tables.cells import Table
@@ -36,18 +36,19 @@ class Report:
 def build(
     outs: Sequence[Path],
     plan: Iterable[Planned] = (),
-    methods: Mapping[str, About] | None = None,
+    titles: Mapping[str, str] | None = None,
     embedded: Collection[str] = (),
     tables_only: bool = False,
 ) -> Report:
     """Writes `tables/`, `figures/`, `results.csv` and `report.html` into the first of `outs`.
 
-    The rows of a plan say what is missing and why; without them only records speak. `methods` is
-    what plugins say of themselves by name, `embedded` the data sets that ship with the suite.
+    The rows of a plan say what is missing and why; without them only records speak. `titles` are
+    how methods are called in tables ({name: title}), `embedded` the data sets that ship with the
+    suite.
     """
     outs = [Path(out) for out in outs]
     out = outs[0]
-    entries = collect(outs, plan, methods)
+    entries = collect(outs, plan, titles)
     groups = arrange(entries)
     tested = Significance(out / "cache" / "influences")
     tested.prepare(groups)

@@ -10,9 +10,9 @@ from benchmark import data, registry
 from benchmark.commands.suite import Suite
 from benchmark.plan import recorded_rows
 from benchmark.planned import Planned, kept
+from benchmark.spec import Choice
 from benchmark.store import Store
 from reports import page
-from reports.groups import About
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
@@ -38,7 +38,7 @@ def build(outs: list[Path], tables_only: bool = False) -> Path:
     report = page.build(
         outs,
         plan=rows,
-        methods=about({row.spec.method.name for row in rows}),
+        titles=titles({row.spec.method.name for row in rows}),
         embedded=[name for name in data.names() if data.embedded(name)],
         tables_only=tables_only,
     )
@@ -53,17 +53,25 @@ def planned_or_recorded(outs: list[Path]) -> Iterable[Planned]:
     recorded = [row for out in outs for row in recorded_rows(Store(out).records())]
     for row in recorded:
         plan = plans.pop(row.id, None)
-        yield Planned(row.spec, row.state, row.reason, plan.command if plan else "")
+        command = plan.command if plan else ""
+        yield Planned(row.spec, row.state, row.reason, command, needs(row.spec.method))
     yield from plans.values()
 
 
-def about(names: Iterable[str]) -> dict[str, About]:
-    """What methods say of themselves; a plugin that is gone keeps its name."""
+def titles(names: Iterable[str]) -> dict[str, str]:
+    """{name: title} of methods; a plugin that is gone keeps its name."""
     found = {}
     for name in names:
         try:
-            plugin = registry.load("methods", name)
-            found[name] = About(plugin.title, str(getattr(plugin, "needs", name)))
+            found[name] = registry.load("methods", name).title
         except ValueError:
             continue
     return found
+
+
+def needs(method: Choice) -> str:
+    """Which features a method works with, "" for a plugin that is gone."""
+    try:
+        return str(registry.rebuild("methods", method).needs)
+    except ValueError:
+        return ""

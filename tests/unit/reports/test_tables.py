@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.planned import Planned
 from reports.columns import Column
-from reports.groups import About, Line, Result, arrange, collect
+from reports.groups import Line, Result, arrange, collect
 from reports.labels import slug
 from reports.published import FILE, published, same_backbone
 from reports.significance import Significance
@@ -28,8 +28,8 @@ from tests.fixtures.synthetic_records import (
 )
 
 
-def tables_of(out, plan=(), methods=None):
-    groups = arrange(collect([out], plan, methods))
+def tables_of(out, plan=(), titles=None):
+    groups = arrange(collect([out], plan, titles))
     significance = Significance(out / "cache")
     significance.prepare(groups)
     return {group.name: main.main_table(group, significance) for group in groups}, groups
@@ -212,7 +212,7 @@ def test_titles_of_plugins_stand_in_tables(tmp_path):
     for epochs in (3, 4):
         write_run(tmp_path, specification("lm_clip", partial(0.5), epochs=epochs), images=40)
     write_run(tmp_path, specification("coop", partial(0.5)), images=40)
-    built, _ = tables_of(tmp_path, methods={"lm_clip": About("LM-CLIP")})
+    built, _ = tables_of(tmp_path, titles={"lm_clip": "LM-CLIP"})
     labels = {row.label for table in built.values() for row in table.rows}
     assert labels == {"LM-CLIP (epochs=3)", "LM-CLIP (epochs=4)", "coop"}
 
@@ -315,11 +315,12 @@ def test_published_lines_are_beside_measured_ones_of_the_same_data_only(tmp_path
 
 def test_cost_is_from_pixels_and_sums_are_apart(tmp_path):
     """The run that filled the bank paid for the features that the others found cached."""
+    plan = []
     for method, seconds in (("coop", 0.01), ("linear_probe", 7.0)):
         spec = specification(method, partial(0.5))
+        plan.append(Planned(spec, "done", needs="global"))
         write_run(tmp_path, spec, images=40, cost={"feature_s": seconds})
-    about = {"coop": About(needs="global"), "linear_probe": About(needs="global")}
-    (group,) = tables_of(tmp_path, methods=about)[1]
+    (group,) = tables_of(tmp_path, plan)[1]
     table = side.cost_table(group)
     labels = [column.label for column in table.columns]
     cold, cached, features = (labels.index(name) for name in labels[:3])
