@@ -74,9 +74,10 @@ def frame(records: Iterable[Record]) -> "pd.DataFrame":
     return table
 
 
-def write(outs: Iterable[Path], out: Path) -> list[Path]:
+def write(records: Iterable[Record], out: Path) -> list[Path]:
     """Writes results.csv, and results.parquet where pyarrow is installed."""
-    table = load(*outs)
+    table = frame(records)
+    out.mkdir(parents=True, exist_ok=True)
     written = [out / "results.csv"]
     table.to_csv(written[0], index=False)
     try:

@@ -58,7 +58,7 @@ def build(
     text = summary.as_text(entries, groups, tested, embedded) if entries else ""
     if tables_only:
         return Report(out / "tables", text)
-    export.write(outs, out)
+    export.write([entry.record for entry in entries if entry.record], out)
     looks = style.palette({entry.method: entry.spec.method.name for entry in entries})
     ranks = significance.ranks(groups)
     drawings = draw_all(groups, tested, looks, out / "figures", ranks)

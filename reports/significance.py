@@ -30,7 +30,7 @@ from reports.statistics import (
 Arrays = dict[str, NDArray[np.generic]]
 VERSION = 1  # of what is kept
 SHARES = 16  # in which the runs are handed to worker processes
-PARALLEL_ABOVE = 3e7  # cells in all, above which worker processes are worth their start
+PARALLEL_ABOVE = 2e8  # cells in all, above which worker processes are worth their start
 
 
 class Significance:

@@ -63,29 +63,32 @@ def influence_of_average_precision(
     influences, so pairing costs nothing. Tied scores share one threshold; a class without a
     positive is nan.
     """
-    n = len(targets)
-    order = np.argsort(-scores, axis=0, kind="stable")
-    ranked, labels = np.take_along_axis(scores, order, 0), np.take_along_axis(targets, order, 0)
+    labels, values = np.ascontiguousarray(targets.T), np.ascontiguousarray(-scores.T)  # (C, N)
+    order = np.argsort(values, axis=1, kind="stable")
+    values, labels = np.take_along_axis(values, order, 1), np.take_along_axis(labels, order, 1)
     positive, known = labels == 1, labels >= 0
-    place = np.arange(n)[:, None]
-    changes = ranked[1:] != ranked[:-1]
-    edge = np.ones((1, targets.shape[1]), bool)
-    last = np.where(np.concatenate([changes, edge]), place, n - 1)
-    first = np.where(np.concatenate([edge, changes]), place, 0)
-    last = np.minimum.accumulate(last[::-1], axis=0)[::-1]  # of the images tied with this one
-    first = np.maximum.accumulate(first, axis=0)
-    seen = np.maximum(np.take_along_axis(np.cumsum(known, axis=0), last, 0), 1).astype(float)
-    found = np.take_along_axis(np.cumsum(positive, axis=0), last, 0).astype(float)
+    changes = values[:, 1:] != values[:, :-1]
+    edge = np.ones((len(values), 1), bool)
+    place = np.arange(values.shape[1])
+    last = np.where(np.concatenate([changes, edge], axis=1), place, len(place) - 1)
+    first = np.where(np.concatenate([edge, changes], axis=1), place, 0)
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]  # of the images tied with this
+    first = np.maximum.accumulate(first, axis=1)
+    seen = np.take_along_axis(np.cumsum(known, axis=1), last, 1)
+    found = np.take_along_axis(np.cumsum(positive, axis=1), last, 1)
+    inverse = 1 / np.maximum(seen, 1)
+    precision = found * inverse
     with np.errstate(invalid="ignore", divide="ignore"):  # a class without a positive
-        number = positive.sum(axis=0)
-        value = (positive * found / seen).sum(axis=0) / number
-        gained = np.cumsum((positive / seen)[::-1], axis=0)[::-1]  # Σ over positives below, 1 / S
-        lost = np.cumsum((positive * found / seen**2)[::-1], axis=0)[::-1]  # … F / S²
-        gained, lost = np.take_along_axis(gained, first, 0), np.take_along_axis(lost, first, 0)
-        slope = (positive * (found / seen - value + gained) - known * lost) / number
+        number = positive.sum(axis=1, keepdims=True)
+        value = (positive * precision).sum(axis=1, keepdims=True) / number
+        # Σ over positives below of 1 / S, and of F / S²
+        gained = np.cumsum((positive * inverse)[:, ::-1], axis=1)[:, ::-1]
+        lost = np.cumsum((positive * precision * inverse)[:, ::-1], axis=1)[:, ::-1]
+        gained, lost = np.take_along_axis(gained, first, 1), np.take_along_axis(lost, first, 1)
+        slope = (positive * (precision - value + gained) - known * lost) / number
     influence = np.empty_like(slope)
-    np.put_along_axis(influence, order, slope, 0)
-    return 100 * influence, 100 * value
+    np.put_along_axis(influence, order, slope, 1)
+    return 100 * influence.T, 100 * value[:, 0]
 
 
 def influence_of_ratio(above: Array, below: Array) -> Array:

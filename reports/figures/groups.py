@@ -21,7 +21,7 @@ from reports.significance import Significance
 from reports.statistics import Comparison, Ranks, interval
 from reports.tables.side import mean_seconds
 
-PARALLEL_FROM = 4  # groups, from which worker processes are worth their start
+PARALLEL_FROM = 12  # groups, from which worker processes are worth their start
 DOTS = 200  # of single classes for each method
 
 
