@@ -10,7 +10,7 @@ OWN = {"benchmark", "methods", "settings", "reports", "run_all", "tests"}
 # import name -> package, where they differ
 PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open_clip_torch"}
 # asked for by an extra, imported inside a function whose error says so; or brought by another
-OPTIONAL = {"dask", "distributed", "tensorboard", "torchvision", "huggingface_hub"}
+OPTIONAL = {"dask", "distributed", "tensorboard", "torchvision", "huggingface_hub", "pyarrow"}
 
 
 def declared(table: str) -> set[str]:
