@@ -162,7 +162,7 @@ def is_stale(record: Record) -> bool:
     docstrings do not count)."""
     spec = record["spec"]
     plugins = record["provenance"].get("plugins", {})
-    current = code_digest(spec.method.name, spec.setting.name, spec.dataset, plugins)
+    current = code_digest(spec.methods, spec.setting.name, spec.dataset, plugins)
     return record["provenance"].get("code_digest") != current
 
 

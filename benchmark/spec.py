@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 SCHEMA = 1  # a record of another schema counts as missing, so its run is computed again
@@ -165,6 +166,12 @@ class Spec:
         state = {"schema": SCHEMA, **self.to_json()}
         text = json.dumps(state, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def methods(self) -> str:
+        """The method's name and, after a space, that of a method it holds: "tuned dualcoop"."""
+        held = str(self.method.get("method")).partition("(")[0].strip()
+        return " ".join(filter(None, [self.method.name, PurePath(held).stem]))
 
     @property
     def dataset(self) -> str:

@@ -61,8 +61,9 @@ def freeze() -> None:
 
 
 def _closure(method: str, setting: str, dataset: str, plugins: Plugins, read: Read) -> list[Path]:
-    names = {"methods": method, "settings": setting, "datasets": registry.parse(dataset)[0]}
-    roots = [ENGINE, *(_source(kind, name, plugins) for kind, name in names.items())]
+    names = [("methods", name) for name in method.split()]  # of a wrapper also what it holds
+    names += [("settings", setting), ("datasets", registry.parse(dataset)[0])]
+    roots = [ENGINE, *(_source(kind, name, plugins) for kind, name in names)]
     return import_closure(filter(None, roots), read)
 
 

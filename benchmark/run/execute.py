@@ -74,7 +74,7 @@ def _run(
 ) -> np.ndarray:
     """The steps of a run; fills the record and returns test scores (N_test, C) float32."""
     spec = job.spec
-    code = (spec.method.name, spec.setting.name, spec.dataset, job.plugins)
+    code = (spec.methods, spec.setting.name, spec.dataset, job.plugins)
     record["provenance"]["code_digest"] = loaded_digest(*code)
 
     # ---- task, encoder, features -----------------------------------------------------------------

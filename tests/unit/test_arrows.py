@@ -25,7 +25,7 @@ ARROWS = {
     "data": "files registry spec task",
     "features": "clip data files sources spec task",
     "catalogue": "files registry spec",
-    "methods": "clip metrics task",
+    "methods": "clip metrics registry task",
     "settings": "data task",
     "presets": "registry spec task",
     "staleness": "files registry sources",
