@@ -47,7 +47,7 @@ class Method(task.Method):
         self.best = self.candidates[0]
         varied = [key for key in texts[0][1] if len({repr(given[key]) for _, given in texts}) > 1]
         shown = [", ".join(f"{key}={given[key]!r}" for key in varied) for _, given in texts]
-        self.names = [f"{name}({text})" if text else name for (name, _), text in zip(texts, shown)]
+        self.names = [f"{texts[0][0]}({text})" if text else texts[0][0] for text in shown]
         for member in ("needs", "open_vocabulary", "views", "augment"):
             values = {getattr(candidate, member) for candidate in self.candidates}
             if len(values) > 1:
