@@ -73,7 +73,8 @@ def test_without_labels_to_choose_by_it_says_what_to_do(tuned, tmp_path):
 def test_needs_and_preset_are_those_of_the_candidates():
     regions = Method("dualcoop(learning_rate=[0.1, 0.2])", inner_preset="pocket")
     assert regions.needs == "regions" and not regions.open_vocabulary
-    assert all(c.context_length == 4 for c in regions.candidates)
+    preset = registry.make("methods", "dualcoop", {}, "pocket")
+    assert {c.batch_size for c in regions.candidates} == {preset.batch_size}
     assert Method("coop(epochs=3)").names == ["coop"]
     with pytest.raises(ValueError, match="differ in 'open_vocabulary'"):
         Method("coop(class_specific=[True, False])")
