@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import registry, task
+import benchmark
+from benchmark import ABSENT, PRESENT, Clip, Part, Presets, Run, registry
 from benchmark.metrics import average_precision
-from benchmark.task import ABSENT, PRESENT, Clip, Part, Presets, Run
 
 BATCH = 100  # images a step of a prediction
 
 
 @dataclass
-class Method(task.Method):
+class Method(benchmark.Method):
     """Hyper-parameters for each label ratio, data set and encoder, paid for by validation labels
     that a run has anyway.
 
@@ -48,19 +48,19 @@ class Method(task.Method):
         varied = [key for key in texts[0][1] if len({repr(given[key]) for _, given in texts}) > 1]
         shown = [", ".join(f"{key}={given[key]!r}" for key in varied) for _, given in texts]
         self.names = [f"{texts[0][0]}({text})" if text else texts[0][0] for text in shown]
-        for member in ("needs", "open_vocabulary", "views", "augment"):
+        for member in ("needs", "open_vocabulary", "copies", "augment"):
             values = {getattr(candidate, member) for candidate in self.candidates}
             if len(values) > 1:
                 raise ValueError(
                     f"tuned: the candidates of {self.method} differ in {member!r}, which decides "
                     f"what is served to them; tune them apart"
                 )
-        self.views, self.augment = self.best.views, self.best.augment
+        self.copies, self.augment = self.best.copies, self.best.augment
 
-    def _make(self, name: str, parameters: registry.Parameters) -> task.Method:
+    def _make(self, name: str, parameters: registry.Parameters) -> benchmark.Method:
         known = registry.load("methods", name).PRESETS
         preset = self.inner_preset if self.inner_preset in known else ""
-        made: task.Method = registry.make("methods", name, parameters, preset)
+        made: benchmark.Method = registry.make("methods", name, parameters, preset)
         return made
 
     @property
@@ -104,7 +104,7 @@ class Method(task.Method):
         }
 
     def _fit_alone(
-        self, method: task.Method, clip: Clip, train: Part, val: Part, run: Run, name: str
+        self, method: benchmark.Method, clip: Clip, train: Part, val: Part, run: Run, name: str
     ) -> None:
         """A fit with its own generators, log and scratch folder."""
         torch.manual_seed(run.seed)
