@@ -4,12 +4,12 @@ holder."""
 import fcntl
 import os
 from pathlib import Path
-from typing import IO, Any  # a file of bytes or text: only its descriptor matters
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent  # the folder that holds benchmark/, methods/, …
 
 
-def lock(file: IO[Any], wait: bool = False) -> bool:
+def lock(file: IO[bytes] | IO[str], wait: bool = False) -> bool:
     """Takes the exclusive `flock` of an open file; False when another holds it, unless it waits.
 
     The kernel frees it when the last process that holds the descriptor is gone. Raises `OSError`
@@ -22,7 +22,7 @@ def lock(file: IO[Any], wait: bool = False) -> bool:
     return True
 
 
-def unlock(file: IO[Any]) -> None:
+def unlock(file: IO[bytes] | IO[str]) -> None:
     """Gives a lock back at once, also while children hold copies of the descriptor."""
     fcntl.flock(file, fcntl.LOCK_UN)
 

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.spec import JsonObject
+
 LARGEST = 64_000_000  # bytes of a record; the largest of NUS-WIDE have about one million
 PER_CLASS = ("known_positives", "known_negatives", "classes")  # lists of a task
+Check = Callable[[object], bool]  # of a field
 STATES = ("done", "failed", "crashed", "timeout")
 
 
@@ -21,7 +24,7 @@ class Damaged(ValueError):
     """What stands on the disk is not what a run writes."""
 
 
-def seal(state: Mapping[str, Any]) -> str:
+def seal(state: JsonObject) -> str:
     """sha256 over the canonical JSON of a record without its seal: it breaks when anything in the
     record is edited, and it covers the scores by their checksum."""
     rest = {key: value for key, value in state.items() if key != "seal"}
@@ -29,7 +32,7 @@ def seal(state: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> JsonObject:
     """The JSON of a record, with the types that its readers rely on; the seal is not looked at.
 
     Raises `FileNotFoundError` when there is none and `Damaged` for anything else.
@@ -60,7 +63,7 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def sealed(state: Mapping[str, Any]) -> bool:
+def sealed(state: JsonObject) -> bool:
     """Whether the record is as it was written, to the last digit."""
     return state.get("seal") == seal(state)
 
@@ -139,11 +142,11 @@ def _numbers(value: object) -> bool:
     return isinstance(value, list) and all(map(_number, value))
 
 
-def _table(of: Callable[[Any], bool]) -> Callable[[object], bool]:
+def _table(of: Check) -> Check:
     return lambda value: isinstance(value, dict) and all(of(one) for one in value.values())
 
 
-def _object(**fields: Callable[[Any], bool]) -> Callable[[object], bool]:
+def _object(**fields: Check) -> Check:
     """A dictionary whose fields, where they are there, have these types."""
 
     def fits(value: object) -> bool:
@@ -221,7 +224,7 @@ _provenance = _object(
     argv=_texts,
     plugins=_table(_text),
 )
-FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+FIELDS: dict[str, tuple[str, Check]] = {
     "schema": ("a number", _whole),
     "id": ("a text", _text),
     "status": (f"one of {', '.join(STATES)}", lambda value: value in STATES),

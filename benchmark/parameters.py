@@ -11,8 +11,9 @@ calls its parameters as everybody does need not say anything.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
+Default = TypeVar("Default")
 KEY = "allowed"  # in the metadata of a field
 
 
@@ -47,19 +48,18 @@ class OneOf:
 
 
 def bounded(
-    default: Any,
+    default: Default,
     low: float = -math.inf,
     high: float = math.inf,
     above: float = -math.inf,
     below: float = math.inf,
-) -> Any:
-    """A field with a range, of a number or of a tuple of numbers. Typed `Any` as
-    `dataclasses.field` is: it stands where the annotation says what it is."""
+) -> Default:
+    """A field with a range, of a number or of a tuple of numbers."""
     allowed = Range(low, high, above, below)
     return dataclasses.field(default=default, metadata={KEY: allowed})
 
 
-def one_of(default: str, *others: str) -> Any:
+def one_of(default: str, *others: str) -> str:
     """A field that takes one of these texts, the first unless another is said."""
     return dataclasses.field(default=default, metadata={KEY: OneOf((default, *others))})
 
@@ -87,7 +87,7 @@ USUAL: dict[str, Range | OneOf] = {
 }
 
 
-def check(plugin: str, field: dataclasses.Field[Any], value: Any) -> None:
+def check(plugin: str, field: dataclasses.Field[object], value: object) -> None:
     """Raises `ValueError` that says what is allowed when the value is outside."""
     allowed = field.metadata.get(KEY) or USUAL.get(field.name)
     for one in value if isinstance(value, tuple) else (value,):

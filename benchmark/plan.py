@@ -4,7 +4,7 @@ order."""
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmark import data, registry
@@ -36,7 +36,7 @@ class Axes:
     selection: str = "last"
     limit: int = 0  # images a split, for a smoke run
     # setting -> parameter -> values left open
-    sweeps: Mapping[str, Mapping[str, list[Value]]] = field(default_factory=dict)
+    sweeps: Mapping[str, Mapping[str, Sequence[Value]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

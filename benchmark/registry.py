@@ -17,7 +17,7 @@ import importlib.util
 import itertools
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -290,7 +290,7 @@ def rebuild(kind: str, choice: Choice) -> Any:
 
 
 def expand(
-    kind: str, text: str, sweep: Mapping[str, list[Value]] | None = None
+    kind: str, text: str, sweep: Mapping[str, Sequence[Value]] | None = None
 ) -> list[tuple[str, Parameters]]:
     """Every (name, parameters) that a text means: a list in a parameter is several runs, a tuple is
     a value.

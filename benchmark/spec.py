@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 SCHEMA = 1  # a record of another schema counts as missing, so its run is computed again
 POCKET = ("pocket-RN", "pocket-ViT")  # the encoders that ship with the suite …
@@ -43,7 +43,7 @@ class Choice:
     parameters: Mapping[str, Value] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> "Choice":
+    def from_json(cls, state: JsonObject) -> "Choice":
         """From {"name": …, parameter: value, …}. Raises `ValueError` for anything else."""
         if not isinstance(state, Mapping) or not isinstance(state.get("name"), str):
             raise ValueError(f"{state!r} names no plugin")
@@ -62,12 +62,14 @@ class Choice:
         return ", ".join(f"{name}={self.parameters[name]!r}" for name in sorted(self.parameters))
 
 
-def _frozen(value: Any) -> Value:
+def _frozen(value: object) -> Value:
     """JSON has no tuples, parameters have no lists."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    return cast(Value, value)
 
 
-def _listed(value: Value) -> Any:
+def _listed(value: Value) -> object:
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -90,7 +92,7 @@ class Encoder:
     activation: str = "gelu"  # or "quickgelu", with which OpenAI trained; see `clip.encoder_name`
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> "Encoder":
+    def from_json(cls, state: JsonObject) -> "Encoder":
         try:
             return cls(**state)
         except TypeError as error:
@@ -136,7 +138,7 @@ class Spec:
     limit: int = 0
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> "Spec":
+    def from_json(cls, state: JsonObject) -> "Spec":
         """Raises `ValueError` for what is not the JSON of a spec."""
         try:
             return cls(
@@ -208,7 +210,7 @@ class Job:
         return self.spec.id
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> "Job":
+    def from_json(cls, state: JsonObject) -> "Job":
         return cls(**{**state, "spec": Spec.from_json(state["spec"])})
 
     def to_json(self) -> JsonObject:

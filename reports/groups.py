@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -280,10 +280,10 @@ def failure(record: Record) -> str:
 
 def arrange(entries: Iterable[Entry]) -> list[Group]:
     """Entries by family, data set, encoder and protocol, in a stable order."""
-    # (family, data set, encoder) -> parameter -> values
-    variants: dict[tuple[str, str, str], dict[str, set[str]]]
+    # (family, data set, encoder, limited) -> parameter -> values
+    variants: dict[tuple[str, str, str, str], dict[str, set[str]]]
     variants = defaultdict(lambda: defaultdict(set))
-    keyed: list[tuple[Entry, tuple[str, str, str], dict[str, Value], Level]] = []
+    keyed: list[tuple[Entry, tuple[str, str, str, str], dict[str, Value], Level]] = []
     for entry in entries:
         setting = entry.spec.setting
         level = _level(setting)
@@ -293,7 +293,7 @@ def arrange(entries: Iterable[Entry]) -> list[Group]:
         for parameter, value in rest.items():
             variants[family][parameter].add(repr(value))
         keyed.append((entry, family, rest, level))
-    groups: dict[tuple[Any, ...], Group] = {}
+    groups: dict[tuple[str, str, str, str, tuple[tuple[str, str], ...]], Group] = {}
     for entry, family, rest, level in keyed:
         differing = {k: v for k, v in rest.items() if len(variants[family][k]) > 1}
         key = (*family, tuple(sorted((k, repr(v)) for k, v in differing.items())))

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ def _with_weights(description: Encoder, path: Path) -> Model:
     """The architecture with the activation of the description and every tensor of the file. Raises
     `ValueError` when they do not belong together."""
     name = description.name
-    options: dict[str, Any] = {"quick_gelu": description.activation == "quickgelu"}
+    options: dict[str, bool] = {"quick_gelu": description.activation == "quickgelu"}
     if path.suffix in checkpoint.BIG_VISION:
         found: Model = open_clip.create_model(name, pretrained=str(path), **options)
         return found

@@ -11,8 +11,8 @@ al. 2022, section 3.2). In a causal tower a token sees only what stands before i
 * behind the last layer's attention only EOT goes on.
 
 The rows of all prompts lie packed in one matrix, contexts first, for everything but attention. The
-frozen weights get no gradients. Any other tower (not causal, other pooling, Hugging Face) takes the
-plain path.
+frozen weights get no gradients. Every other tower (not causal, other pooling, Hugging Face) takes
+the plain path.
 """
 
 import copy

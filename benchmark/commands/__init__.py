@@ -2,7 +2,7 @@
 
 `prepare(arguments, suite)` finds every mistake of the user and returns the work; a `ValueError` or
 `OSError` from it is one line on stderr and exit code 2, and so is an `OSError` of the work (a disk
-that is full, a folder that is gone). Any other error in the work itself is a fault and keeps its
+that is full, a folder that is gone). Another error in the work itself is a fault and keeps its
 traceback. A verb's file is imported when it is asked for: some need torch, and
 `--help` or the answer to a misspelt name must come at once.
 """

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from benchmark.run.parts import make_world, predict
 from benchmark.run.reach import ways_to
 from benchmark.run.selection import Selection
 from benchmark.spec import Choice
-from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Run, Task, View, seed_for
+from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Method, Run, Task, View, seed_for
 
 TRAIN, VAL, TEST = 240, 60, 200  # images
 # fields that are lowered, where a method has them, for checks that need no quality
@@ -74,17 +73,17 @@ def toy_task(hidden: str = "true", test: str = "true", unseen: int = 0) -> Task:
     )
 
 
-def make_method(name: str, fast: bool = True) -> Any:
+def make_method(name: str, fast: bool = True) -> Method:
     """The method with its pocket preset; `fast` lowers the number of epochs."""
     presets = registry.load("methods", name).PRESETS
     method = registry.make("methods", name, {}, "pocket" if "pocket" in presets else "")
     fields = {field.name for field in dataclasses.fields(method)}
-    return dataclasses.replace(
-        method, **{key: value for key, value in FAST.items() if fast and key in fields}
-    )
+    changes = {key: value for key, value in FAST.items() if fast and key in fields}
+    found: Method = dataclasses.replace(method, **changes)
+    return found
 
 
-def fitted_scores(method: Any, task: Task, seed: int = 0) -> np.ndarray:
+def fitted_scores(method: Method, task: Task, seed: int = 0) -> np.ndarray:
     """Test scores (N_test, C) of the method after fitting it through the engine."""
     world = make_world(task, _clip(), method, _features(), torch.device("cpu"), seed)
     seed_everything(seed)

@@ -3,12 +3,12 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
 from unittest import mock
 
 import numpy as np
 
 from benchmark import data, registry
+from benchmark.spec import Value
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Dataset, Setting, Task
 
 
@@ -26,7 +26,7 @@ def _changed(part: str) -> Iterator[None]:
     """Every data set has noise instead of its labels in one part."""
     original = data.load
 
-    def load(name: str, **options: Any) -> Dataset:
+    def load(name: str, **options: Value) -> Dataset:
         dataset = original(name, **options)
         y = dataset.y.copy()
         rows = dataset.splits[part]

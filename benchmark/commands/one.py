@@ -6,7 +6,6 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -61,7 +60,7 @@ def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") ->
 
 def evaluate_checkpoint(
     record: Record, out: Path, checkpoint: str, device: torch.device
-) -> dict[str, Any]:
+) -> dict[str, dict[str, float | None]]:
     """{view: {metric: value}} of a stored state of a run, computed from the weights file alone."""
     path = checkpoint_file(out, record, checkpoint)
     world = open_world(record["spec"], out, device)

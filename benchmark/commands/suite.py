@@ -1,8 +1,10 @@
 """What a command compares unless flags say otherwise."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from benchmark.spec import Value
 
 MOST_SEEDS = 10_000
 
@@ -17,7 +19,7 @@ class Suite:
     # setting -> the data sets it is run on when they are there
     datasets: dict[str, tuple[str, ...]]
     # setting -> parameter -> its values, for a setting named without that parameter
-    sweeps: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    sweeps: Mapping[str, Mapping[str, Sequence[Value]]] = field(default_factory=dict)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

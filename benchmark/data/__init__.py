@@ -8,14 +8,14 @@ are given in brackets, "folder(path=photos, labels=labels.csv)".
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
 from benchmark import registry
-from benchmark.spec import nearest
+from benchmark.spec import Value, nearest
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Dataset
 
 FUNCTIONS = ("load", "missing")
@@ -87,7 +87,12 @@ def available(name: str, folder: Path | None = None) -> str:
     return f"{name} wants {shown} under {folder}{remedy}"
 
 
-def _call(function: Callable[..., Any], name: str, folder: Path, options: dict[str, Any]) -> Any:
+Found = TypeVar("Found")
+
+
+def _call(
+    function: Callable[..., Found], name: str, folder: Path, options: Mapping[str, Value]
+) -> Found:
     """`function(folder, **options)`; an option that it does not take is a `ValueError`."""
     known = set(inspect.signature(function).parameters)
     wrong = sorted(set(options) - known)
@@ -98,7 +103,7 @@ def _call(function: Callable[..., Any], name: str, folder: Path, options: dict[s
     return function(folder, **options)
 
 
-def load(name: str, **options: Any) -> Dataset:
+def load(name: str, **options: Value) -> Dataset:
     """The data set. Raises `FileNotFoundError` that names what is missing, `ValueError` for files
     that contradict themselves. One process parses each data set once."""
     missing = available(name)
@@ -109,7 +114,7 @@ def load(name: str, **options: Any) -> Dataset:
 
 
 @functools.lru_cache(maxsize=8)
-def _load(name: str, folder: Path, options: tuple[tuple[str, Any], ...]) -> Dataset:
+def _load(name: str, folder: Path, options: tuple[tuple[str, Value], ...]) -> Dataset:
     dataset = _call(module(name).load, name, folder, dict(options))
     if not isinstance(dataset, Dataset):
         kind = type(dataset).__name__

@@ -3,23 +3,22 @@
 import gc
 import types
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 
 DEPTH = 8
-# Any code can import these by name: what hangs on them is not what somebody was handed.
+# All code can import these by name: what hangs on them is not what somebody was handed.
 _COMMON = (types.ModuleType, type, types.BuiltinFunctionType, types.CodeType, types.FrameType)
 
 
-def reachable(*roots: Any, depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
+def reachable(*roots: object, depth: int = DEPTH) -> Iterator[tuple[str, object]]:
     """(path, object) of everything that the roots lead to in at most `depth` steps through
     attributes, items, closures and whatever else the garbage collector follows."""
-    seen: dict[int, Any] = {}  # holds the objects, so that no number is given twice
+    seen: dict[int, object] = {}  # holds the objects, so that no number is given twice
     edge = [(type(root).__name__, root) for root in roots]
     for _ in range(depth + 1):
-        following: list[tuple[str, Any]] = []
+        following: list[tuple[str, object]] = []
         for path, item in edge:
             if id(item) in seen or isinstance(item, _COMMON):
                 continue
@@ -29,7 +28,7 @@ def reachable(*roots: Any, depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
         edge = following
 
 
-def _held(item: Any) -> list[Any]:
+def _held(item: object) -> list[object]:
     if isinstance(item, types.FunctionType):  # not its globals: the module that it is defined in
         return [item.__closure__, item.__defaults__, item.__kwdefaults__, item.__dict__]
     held = gc.get_referents(item)
@@ -38,7 +37,7 @@ def _held(item: Any) -> list[Any]:
     return held
 
 
-def ways_to(labels: np.ndarray, *roots: Any) -> list[str]:
+def ways_to(labels: np.ndarray, *roots: object) -> list[str]:
     """Paths to arrays or tensors that hold `labels` (n, C), as a whole or as some of their rows."""
     found = []
     for path, item in reachable(*roots):
