@@ -16,7 +16,7 @@ ARROWS = {
     "spec": "",
     "task": "spec",
     "metrics": "task",
-    "integrity": "",
+    "integrity": "spec",
     "parameters": "",
     "sources": "files",
     "store": "files integrity spec",
