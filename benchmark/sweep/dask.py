@@ -13,6 +13,8 @@ from typing import Any
 
 import joblib
 
+from benchmark.spec import JsonObject
+
 POLL = 0.5  # seconds between two looks at who has joined
 CONNECT = 6  # seconds that a scheduler has to answer
 ADDRESS = re.compile(r"(?:(?:tcp|tls|ucx|ws|wss)://)?(\[[^]]+\]|[^:/\s]+):(\d+)/?")
@@ -50,9 +52,10 @@ def require_scheduler(address: str) -> None:
         ) from error
 
 
-def _workers(client: Any, address: str) -> dict[str, Any]:
+def _workers(client: Any, address: str) -> JsonObject:
     try:
-        return client.sync(client.scheduler.identity, callback_timeout=CONNECT)["workers"]
+        told: JsonObject = client.sync(client.scheduler.identity, callback_timeout=CONNECT)
+        return dict(told["workers"])
     except Exception:
         require_scheduler(address)  # the better sentence, where it is gone
         raise
