@@ -20,14 +20,14 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, overload
 
 from benchmark import parameters
 from benchmark.files import ROOT
 from benchmark.spec import Choice, Value, nearest
 from benchmark.task import NEEDS, Method, Setting
 
-BASES: dict[str, type] = {"methods": Method, "settings": Setting}
+BASES: dict[str, type[Method] | type[Setting]] = {"methods": Method, "settings": Setting}
 CLASS_NAMES = {kind: base.__name__ for kind, base in BASES.items()}
 FOLDERS = {"methods": "methods", "settings": "settings", "datasets": "benchmark/data"}
 
@@ -105,7 +105,13 @@ def find(kind: str, name: str) -> object:
     raise ValueError(f"There is no {said} {name!r}. {nearest(name, names(kind))}")
 
 
-def load(kind: str, name: str) -> type[Any]:
+@overload
+def load(kind: Literal["methods"], name: str) -> type[Method]: ...
+@overload
+def load(kind: Literal["settings"], name: str) -> type[Setting]: ...
+@overload
+def load(kind: str, name: str) -> type[Method] | type[Setting]: ...
+def load(kind: str, name: str) -> type[Method] | type[Setting]:
     """The plugin class of a method or setting. Raises `ValueError` as `find`, or says what a file
     lacks to be a plugin."""
     found = find(kind, name)
@@ -117,7 +123,7 @@ def load(kind: str, name: str) -> type[Any]:
 
 
 @functools.cache
-def _completed(kind: str, plugin: type) -> type[Any]:
+def _completed(kind: str, plugin: type) -> type[Method] | type[Setting]:
     """The class with the defaults of its base, also where a plugin does not name the base."""
     base = BASES[kind]
     if not issubclass(plugin, base):
@@ -228,29 +234,41 @@ def _value(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def make(kind: str, name: str, given: Parameters, preset: str = "") -> Any:
+def fields(plugin: type[Method] | type[Setting]) -> dict[str, dataclasses.Field[object]]:
+    """The parameters of a plugin by name."""
+    known = dataclasses.fields(plugin)  # type: ignore[arg-type]  # `load` has looked
+    return {field.name: field for field in known if field.init}
+
+
+@overload
+def make(kind: Literal["methods"], name: str, given: Parameters, preset: str = "") -> Method: ...
+@overload
+def make(kind: Literal["settings"], name: str, given: Parameters, preset: str = "") -> Setting: ...
+@overload
+def make(kind: str, name: str, given: Parameters, preset: str = "") -> Method | Setting: ...
+def make(kind: str, name: str, given: Parameters, preset: str = "") -> Method | Setting:
     """An object of the plugin. A preset (the argument, or the parameter of that name) fills in
     before what is given."""
     plugin = load(kind, name)
-    fields = {field.name: field for field in dataclasses.fields(plugin) if field.init}
+    known = fields(plugin)
     for parameter in given:
-        if parameter not in fields:
+        if parameter not in known:
             raise ValueError(
-                f"{name} has no parameter {parameter!r}. {nearest(parameter, sorted(fields))}"
+                f"{name} has no parameter {parameter!r}. {nearest(parameter, sorted(known))}"
             )
     presets = plugin.PRESETS
     preset = given.get("preset", preset)
     if preset and preset not in presets:
         raise ValueError(f"{name} has no preset {preset!r}. {nearest(preset, sorted(presets))}")
     values = {**presets.get(preset, {}), **given}
-    if preset and "preset" in fields:
+    if preset and "preset" in known:
         values["preset"] = preset
     for parameter, value in values.items():
-        values[parameter] = _checked(name, fields[parameter], value)
+        values[parameter] = _checked(name, known[parameter], value)
     return plugin(**values)
 
 
-def _checked(name: str, field: dataclasses.Field[Any], value: Any) -> Any:
+def _checked(name: str, field: dataclasses.Field[object], value: object) -> object:
     """The value in the type of the default (an int may stand for a float, a list from JSON for a
     tuple), inside the range of the field."""
     parameter, default = field.name, field.default
@@ -272,21 +290,24 @@ def _checked(name: str, field: dataclasses.Field[Any], value: Any) -> Any:
 
 def describe(name: str, plugin: Method | Setting) -> Choice:
     """The plugin by name with every parameter filled in; `rebuild` is its inverse."""
-    fields = [field.name for field in dataclasses.fields(plugin) if field.init]  # type: ignore[arg-type]  # checked by load
-    return Choice(name, {field: getattr(plugin, field) for field in fields})
+    return Choice(name, {field: getattr(plugin, field) for field in fields(type(plugin))})
 
 
-def rebuild(kind: str, choice: Choice) -> Any:
+@overload
+def rebuild(kind: Literal["methods"], choice: Choice) -> Method: ...
+@overload
+def rebuild(kind: Literal["settings"], choice: Choice) -> Setting: ...
+def rebuild(kind: str, choice: Choice) -> Method | Setting:
     """The object of a choice. Presets are already part of it and are not applied again."""
     plugin = load(kind, choice.name)
-    fields = {field.name: field for field in dataclasses.fields(plugin) if field.init}
-    unknown = sorted(set(choice.parameters) - set(fields))
+    known = fields(plugin)
+    unknown = sorted(set(choice.parameters) - set(known))
     if unknown:
         raise ValueError(
             f"{choice.name} no longer has the parameter {unknown[0]!r} of this record."
         )
     values = choice.parameters.items()
-    return plugin(**{key: _checked(choice.name, fields[key], v) for key, v in values})
+    return plugin(**{key: _checked(choice.name, known[key], v) for key, v in values})
 
 
 def expand(

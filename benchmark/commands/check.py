@@ -75,12 +75,10 @@ def toy_task(hidden: str = "true", test: str = "true", unseen: int = 0) -> Task:
 
 def make_method(name: str, fast: bool = True) -> Method:
     """The method with its pocket preset; `fast` lowers the number of epochs."""
-    presets = registry.load("methods", name).PRESETS
-    method = registry.make("methods", name, {}, "pocket" if "pocket" in presets else "")
-    fields = {field.name for field in dataclasses.fields(method)}
-    changes = {key: value for key, value in FAST.items() if fast and key in fields}
-    found: Method = dataclasses.replace(method, **changes)
-    return found
+    plugin = registry.load("methods", name)
+    fields = registry.fields(plugin) if fast else {}
+    given = {key: value for key, value in FAST.items() if key in fields}
+    return registry.make("methods", name, given, "pocket" if "pocket" in plugin.PRESETS else "")
 
 
 def fitted_scores(method: Method, task: Task, seed: int = 0) -> np.ndarray:
