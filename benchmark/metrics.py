@@ -28,7 +28,16 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     positive's own score, so sorting the scores of a column once and looking its positives up is
     enough.
     """
-    targets, scores = _aligned(targets, scores)
+    targets, scores = np.asarray(targets), np.asarray(scores)
+    if targets.shape != scores.shape or targets.ndim != 2:
+        _aligned(targets, scores)  # says what is wrong
+    result = np.full(targets.shape[1], np.nan)
+    for place, block in _blocks(np.arange(len(result)), len(targets)):
+        result[place] = _average_precision(*_aligned(targets[:, block], scores[:, block]))
+    return result
+
+
+def _average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     result = np.full(targets.shape[1], np.nan)
     for c in range(targets.shape[1]):
         column, values = targets[:, c], scores[:, c]

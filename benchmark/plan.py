@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 
 from benchmark import data, registry
 from benchmark.clip.encoder_name import parse_encoder
+from benchmark.estimate import Estimator
 from benchmark.presets import method_for
 from benchmark.spec import Encoder, Job, Spec, Value, nearest
 from benchmark.staleness import code_digest, look_again
 from benchmark.store import Record, Store
-from benchmark.task import Setting
+from benchmark.task import Method, Setting
 
 TODO, DONE, STALE, FAILED, NOT_APPLICABLE = "todo", "done", "stale", "failed", "n/a"
 SELECTIONS = ("last", "val", "oracle")
-UNKNOWN_SECONDS = 30.0  # what a run is thought to cost before anything like it was measured
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Row:
     spec: Spec
     state: str
     reason: str = ""
-    seconds: float = UNKNOWN_SECONDS
+    seconds: float = 0.0  # estimate
+    measured: bool = True  # the estimate rests on records of the method
     bank: str = ""  # rows with the same text share a feature bank
 
     @property
@@ -81,6 +82,7 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
     look_again()
     records = {record["id"]: record for record in store.records()}
     rows: dict[str, Row] = {}
+    needed: dict[str, Method] = {}  # bank -> a method that asks for it
     for setting_name, dataset, setting_parameters in _settings(axes):
         setting = registry.make(
             "settings", setting_name, {**setting_parameters, "dataset": dataset}
@@ -98,9 +100,10 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
                     seed,
                     axes.limit,
                 )
-                row = _row(spec, setting.skip(method), records, method.needs)
+                row = _row(spec, setting.skip(method), records, method)
                 rows[row.id] = row
-    return _with_costs(list(rows.values()), list(records.values()))
+                needed.setdefault(row.bank, method)
+    return _with_costs(list(rows.values()), needed, list(records.values()), store)
 
 
 def _settings(axes: Axes) -> list[tuple[str, str, registry.Parameters]]:
@@ -143,8 +146,11 @@ def _encoders(axes: Axes, setting: Setting, dataset: str) -> list[Encoder]:
     return encoders
 
 
-def _row(spec: Spec, skip: str, records: Mapping[str, Record], needs: str) -> Row:
-    bank = f"{spec.dataset} {needs} {spec.encoder.text}"
+def _row(spec: Spec, skip: str, records: Mapping[str, Record], method: Method | None = None) -> Row:
+    bank = ""
+    if method is not None:
+        copies = f" {method.views} × {method.augment}" if method.augment else ""
+        bank = f"{spec.dataset} {method.needs} {spec.encoder.text}{copies}"
     if skip:
         return Row(spec, NOT_APPLICABLE, skip, 0.0, bank)
     record = records.get(spec.id)
@@ -173,34 +179,28 @@ def recorded_rows(records: list[Record]) -> list[Row]:
     rows = []
     for record in records:
         try:
-            rows.append(_row(record["spec"], "", {record["id"]: record}, ""))
+            rows.append(_row(record["spec"], "", {record["id"]: record}))
         # its plugin is gone: the number stands, but nobody can repeat it
         except ValueError as error:
             rows.append(Row(record["spec"], STALE, str(error)))
     return rows
 
 
-def _with_costs(rows: list[Row], records: list[Record]) -> list[Row]:
-    """Estimates seconds from earlier records: same method × data set × encoder, else same method,
-    else a constant."""
-
-    def keys(spec: Spec) -> list[tuple[str, ...]]:
-        method = f"{spec.method.name} {spec.limited}"
-        return [(method, spec.dataset, spec.encoder.name), (method,)]
-
-    seconds: dict[tuple[str, ...], list[float]] = {}
-    for record in records:
-        if record["status"] == "done":
-            took = record["cost"]
-            cost = took.get("feature_s", 0.0) + took.get("fit_s", 0.0) + took.get("predict_s", 0.0)
-            for key in keys(record["spec"]):
-                seconds.setdefault(key, []).append(cost)
+def _with_costs(
+    rows: list[Row], needed: Mapping[str, Method], records: list[Record], store: Store
+) -> list[Row]:
+    """The rows with their estimated seconds; the first that has to be computed makes the bank."""
+    estimator, banks = Estimator(records, store.out / "features"), set()
     estimated = []
     for row in rows:
-        known = next((seconds[key] for key in keys(row.spec) if key in seconds), None)
-        cost = sum(known) / len(known) if known else UNKNOWN_SECONDS
-        seconds_of_row = 0.0 if row.state == NOT_APPLICABLE else cost
-        estimated.append(dataclasses.replace(row, seconds=seconds_of_row))
+        if row.state == NOT_APPLICABLE:
+            estimated.append(row)
+            continue
+        seconds, measured = estimator.run(row.spec)
+        if row.state != DONE and row.bank not in banks:
+            banks.add(row.bank)
+            seconds += estimator.bank(row.spec, needed[row.bank])
+        estimated.append(dataclasses.replace(row, seconds=seconds, measured=measured))
     return estimated
 
 

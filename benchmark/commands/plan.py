@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmark.commands.suite import Suite, parse_seeds
+from benchmark.estimate import OPERATIONS_A_SECOND
 from benchmark.plan import NOT_APPLICABLE, Axes, Row, make_plan, selected, shard
 from benchmark.store import Store
 
@@ -48,6 +49,13 @@ def show(rows: list[Row], chosen: list[Row]) -> int:
         f"To do: {len(chosen)} of {len(rows) - counts[NOT_APPLICABLE]} runs, about {hours:.2f} "
         f"hours on one slot."
     )
+    unmeasured = sorted({row.spec.method.name for row in chosen if not row.measured})
+    if unmeasured:
+        print(
+            f"There is no record of {', '.join(unmeasured)} yet: their part is counted operations "
+            f"at {OPERATIONS_A_SECOND / 1e9:.0f} GFLOPS, right to a factor of about three; one run "
+            f"of each makes it a measurement."
+        )
     return 0
 
 

@@ -167,6 +167,8 @@ class FeatureBank:
                     store(chunk, values)
                 done += len(self.array.rows(chunk))
                 progress(done, total, done / (time.monotonic() - started))
+        pace = {"images": done, "seconds": time.monotonic() - started}
+        write_atomically(self.array.folder / "pace.json", json.dumps(pace).encode())
         if broken:
             raise broken_images(broken)
 

@@ -30,12 +30,13 @@ ARROWS = {
     "presets": "registry spec task",
     "staleness": "files registry sources",
     "run": "clip data features files metrics registry spec staleness store task",
-    "plan": "clip data presets registry spec staleness store task",
+    "estimate": "clip data spec store task",
+    "plan": "clip data estimate presets registry spec staleness store task",
     "sweep": "files spec staleness store",
     "planned": "files spec",
     "reports": "files metrics planned spec store",
     "pretraining": "clip data metrics spec task",
-    "commands": "catalogue clip data files metrics plan planned registry reports run spec "
+    "commands": "catalogue clip data estimate files metrics plan planned registry reports run spec "
     "staleness store sweep task",
     "run_all": "commands",
 }
