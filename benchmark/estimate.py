@@ -100,7 +100,7 @@ class Estimator:
         """Seconds for the features that are still missing, all copies together."""
         size = self.size(spec)
         images = size.train + size.test
-        copies = method.views if method.augment else 1
+        copies = method.copies if method.augment else 1
         same = [
             bank
             for bank in self.banks

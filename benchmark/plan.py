@@ -149,7 +149,7 @@ def _encoders(axes: Axes, setting: Setting, dataset: str) -> list[Encoder]:
 def _row(spec: Spec, skip: str, records: Mapping[str, Record], method: Method | None = None) -> Row:
     bank = ""
     if method is not None:
-        copies = f" {method.views} × {method.augment}" if method.augment else ""
+        copies = f" {method.copies} × {method.augment}" if method.augment else ""
         bank = f"{spec.dataset} {method.needs} {spec.encoder.text}{copies}"
     if skip:
         return Row(spec, NOT_APPLICABLE, skip, 0.0, bank)

@@ -65,7 +65,7 @@ OTHERS = [  # method, encoder, selection, environment
     ("coop(epochs=1,class_specific=False,context_length=4)", "pocket-RN", "val", {}),
     ("dualcoop(epochs=1,classes_per_batch=5)", "pocket-ViT", "oracle", {}),
     (
-        "dualcoop(epochs=1,views=2,augment='flip')",
+        "dualcoop(epochs=1,copies=2,augment='flip')",
         "pocket-RN",
         "val",
         {"LOWLABEL_BANK_LIMIT": "0"},
