@@ -49,6 +49,8 @@ def _read_class(path: Path, name: str) -> Entry:
         module = ast.parse(path.read_text())
     except SyntaxError as error:
         return Entry(f"cannot be read: {error.msg} in line {error.lineno}")
+    except (ValueError, OSError, RecursionError, MemoryError) as error:
+        return Entry(f"cannot be read: {error}")
     found = next((n for n in module.body if isinstance(n, ast.ClassDef) and n.name == name), None)
     if found is None:
         return Entry()

@@ -5,6 +5,7 @@ Methods never learn whether features come from the bank or from the frozen encod
 both go through `encode`, with the same augmented copies.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -31,7 +33,8 @@ from benchmark.features.reading import (
     loader_processes,
     read,
 )
-from benchmark.files import write_atomically
+from benchmark.files import ROOT, write_atomically
+from benchmark.sources import as_loaded, digest, import_closure
 from benchmark.spec import JsonObject
 from benchmark.task import Dataset, Stream, seed_for
 
@@ -42,6 +45,8 @@ SIZE_LIMIT = 64e9
 # bytes of resized images kept for methods that train on pixels; above it they are decoded each time
 PIXEL_LIMIT = 8e9
 
+RENDERED_SAMPLE = 4  # images that stand for a rendered data set
+IMAGE_CODE = [ROOT / "benchmark" / "clip" / name for name in ("image_tower.py", "preprocessing.py")]
 Progress = Callable[[int, int, float], None]  # images done, images to do, images per second
 
 
@@ -65,6 +70,42 @@ def augmentation_seeds(
         for row, copy in pairs
     ]
     return np.array(seeds, np.int64)
+
+
+@functools.cache
+def _code(roots: tuple[Path, ...]) -> str:
+    """Digest of the files that make features of images: those of the encoder's image side and of
+    the data, with all that they import there."""
+    inside = (ROOT / "benchmark" / "clip", *(root.parent for root in roots))
+    reached = import_closure([*IMAGE_CODE, *roots], as_loaded)
+    return digest([file for file in reached if file.parent in inside], as_loaded)
+
+
+def features_code(dataset: Dataset) -> str:
+    """Digest of the code that features of this data set come from. Files on disk are told apart by
+    names and sizes; for a rendered data set the code that draws it counts too."""
+    module = _renderer(dataset)
+    return _code((Path(str(module.__file__)),) if module else ())
+
+
+def _renderer(dataset: Dataset) -> ModuleType | None:
+    """The module that draws the images of an embedded data set."""
+    draws: object = dataset.open
+    while isinstance(draws, functools.partial):
+        draws = draws.func
+    module = sys.modules.get(getattr(draws, "__module__", ""))
+    return module if getattr(module, "EMBEDDED", False) else None
+
+
+def rendered_pixels(dataset: Dataset) -> str:
+    """Fingerprint of a few images of a rendered data set, which has no files to be told apart by:
+    other pixels, for instance of another version of a font, are other images."""
+    if _renderer(dataset) is None:
+        return ""
+    whole = hashlib.sha256()
+    for row in np.linspace(0, len(dataset.names) - 1, RENDERED_SAMPLE).astype(int):
+        whole.update(dataset.open(int(row)).convert("RGB").tobytes())
+    return whole.hexdigest()[:16]
 
 
 class FeatureBank:
@@ -108,6 +149,8 @@ class FeatureBank:
             "resize": description.resize,
             "copy": self.copy,
             "augment": self.augment,
+            "code": features_code(self.dataset),
+            "pixels": rendered_pixels(self.dataset),
         }
         if self.kind != "pixels":
             parts |= {"architecture": description.name, "weights": self.clip.weights_sha256}

@@ -34,19 +34,11 @@ def weights_path(name: str) -> Path:
 
 
 def weights_sha256(name: str) -> str:
-    """The sha256 that the weights file of a pocket CLIP must have, from sha256.json beside it."""
-    weights_path(name)
+    """The sha256 of the weights file of a pocket CLIP. Raises `ValueError` when the file is missing
+    or is not the one that was shipped, whose sha256 stands in sha256.json beside it."""
+    path = weights_path(name)
     known: dict[str, str] = json.loads((FOLDER / "sha256.json").read_text())
-    return known[name]
-
-
-def create(name: str) -> Model:
-    """A pocket CLIP with its shipped weights, in evaluation mode and float32, made by open_clip's
-    own factory.
-
-    Raises ValueError when the weights file is missing or is not the one that was shipped.
-    """
-    path, expected = weights_path(name), weights_sha256(name)
+    expected = known[name]
     remedy = (
         f"restore it with `git checkout {path}` or train it with `python -m benchmark.pretraining "
         f"pretrain {name}`"
@@ -56,6 +48,17 @@ def create(name: str) -> Model:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:
         raise ValueError(f"{path} has sha256 {found}, expected {expected}: {remedy}")
+    return expected
+
+
+def create(name: str) -> Model:
+    """A pocket CLIP with its shipped weights, in evaluation mode and float32, made by open_clip's
+    own factory.
+
+    Raises ValueError when the weights file is missing or is not the one that was shipped.
+    """
+    weights_sha256(name)
+    path = weights_path(name)
     # open_clip warns that it found no weights for the name; they are loaded below
     logging.disable(logging.WARNING)
     try:
