@@ -11,12 +11,6 @@ from methods._prompts import Prompts
 from methods._regions import aggregate_regions, score_regions
 from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
 
-# Equally many tokens; the second names what the first does not, and its features differ.
-WORDS = {
-    "init_positive": "a photo of a",
-    "init_negative": "background clutter noise texture",
-}
-
 
 @dataclass
 class Method(SgdMethod):
@@ -131,7 +125,8 @@ class Method(SgdMethod):
         ),
         "pocket": Preset(
             "Ours: chosen on validation images (docs/embedded.md)",
-            **WORDS,
+            init_positive="a photo of a",
+            init_negative="background clutter noise texture",
             class_specific=True,
             logit_scale=0.25,
             gamma_negative=8.0,
@@ -141,7 +136,8 @@ class Method(SgdMethod):
         ),
         "pocket_zero_shot": Preset(
             "Ours: chosen on validation images (docs/embedded.md)",
-            **WORDS,
+            init_positive="a photo of a",
+            init_negative="background clutter noise texture",
             logit_scale=0.5,
             gamma_negative=8.0,
             epochs=3,

@@ -10,16 +10,17 @@ if TYPE_CHECKING:
     import pandas as pd  # imported where it is used: it takes half a second
 
 FIRST = ("id", "method", "method_parameters", "setting", "dataset")
-LAST = ("encoder", "selection", "seed", "status", "view", "metric", "value")
+LAST = ("encoder", "selection", "seed", "limit", "status", "view", "metric", "value")
 
 
 def load(*folders: str | Path) -> "pd.DataFrame":
     """Every record of the result folders (default: "results"), one row a record × view × metric.
 
     Columns: id, method, method_parameters (one text), setting, dataset, setting_<parameter> … (a
-    column for each parameter of any setting), encoder, selection, seed, status, view, metric,
-    value. A run that is not done has one row with empty view, metric and value. Of a run in two
-    folders the done one counts. Raises `FileNotFoundError` for a folder that is not there.
+    column for each parameter of any setting), encoder, selection, seed, limit (images a split of a
+    smoke run, else 0), status, view, metric, value. A run that is not done has one row with empty
+    view, metric and value. Of a run in two folders the done one counts. Raises `FileNotFoundError`
+    for a folder that is not there.
     """
     records: dict[str, Record] = {}
     for folder in map(Path, folders or ("results",)):
@@ -57,6 +58,7 @@ def frame(records: Iterable[Record]) -> "pd.DataFrame":
                 "encoder": spec.encoder.text,
                 "selection": spec.selection,
                 "seed": spec.seed,
+                "limit": spec.limit,
                 "status": record["status"],
             }
         )
@@ -66,7 +68,7 @@ def frame(records: Iterable[Record]) -> "pd.DataFrame":
         metrics += [metric for _, metric, _ in found] or [None]
         values += [value for _, _, value in found] or [None]
     columns = dict.fromkeys([*FIRST, *(name for run in runs for name in run)])
-    table = pd.DataFrame(runs, columns=[name for name in columns if name not in LAST] + [*LAST[:4]])
+    table = pd.DataFrame(runs, columns=[name for name in columns if name not in LAST] + [*LAST[:5]])
     table = table.loc[table.index.repeat(lengths)].reset_index(drop=True)
     table["view"] = pd.Series(views, dtype=object)
     table["metric"] = pd.Series(metrics, dtype=object)
