@@ -1,12 +1,13 @@
 """Zero-shot CLIP: one text per class, nothing is learned."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 import benchmark
-from benchmark import Clip, Part, Run
+from benchmark import Clip, Part, Preset, Presets, Run
 from methods._regions import aggregate_regions, score_regions
 from methods._templates import check_template, class_features
 
@@ -31,6 +32,13 @@ class Method(benchmark.Method):
 
     title = "Zero-shot CLIP"
     open_vocabulary = True
+    PRESETS: ClassVar[Presets] = {
+        "long_tail": Preset(
+            "LM-CLIP test.py --zeroshot: 'a photo of a ' and the name, no period; its softmax over "
+            "the classes is the metric mAP_softmax_all of every record",
+            template="a photo of a {}",
+        ),
+    }
 
     def __post_init__(self) -> None:
         check_template(self.template)
