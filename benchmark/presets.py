@@ -45,7 +45,13 @@ def method_for(
     that nothing would be drawn from."""
     asked = parameters.get("preset", "")
     of_paper = "paper" in (asked, getattr(setting, "preset", ""))
-    preset = preset_for(name, setting_name, setting, encoder, "paper" if of_paper else "plain")
+    family = "paper" if of_paper else "plain"
+    preset = preset_for(name, setting_name, setting, encoder, family)
+    fields = registry.load("methods", name).__dataclass_fields__
+    if "inner_preset" in fields:  # a method around another takes the other's preset
+        inner, _ = registry.parse(str(parameters.get("method", fields["method"].default)))
+        inner_preset = preset_for(inner, setting_name, setting, encoder, family)
+        parameters = {"inner_preset": inner_preset, **parameters}
     if asked == "paper" and "paper" not in registry.load("methods", name).PRESETS:
         if not preset:
             known = nearest("paper", list(registry.load("methods", name).PRESETS))

@@ -4,14 +4,13 @@ validation part."""
 import copy
 import time
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import benchmark
-from benchmark import ABSENT, PRESENT, Clip, Part, Presets, Run, registry
+from benchmark import ABSENT, PRESENT, Clip, Part, Run, registry
 from benchmark.metrics import average_precision
 
 BATCH = 100  # images a step of a prediction
@@ -29,17 +28,12 @@ class Method(benchmark.Method):
     first, is then fitted once more as it would be by itself, where it may use that part.
     `run.chosen` names it and every candidate's mAP and seconds, `run.trials` counts them, and the
     cost of the record holds all of it. `inner_preset` is the preset that candidates start from,
-    where they have it.
+    where they have it; the plan sets it to the one that the method would take by itself.
     """
 
     method: str = "linear_probe(C=[0.01, 0.1, 1.0])"
     inner_preset: str = ""
     preset: str = ""
-
-    PRESETS: ClassVar[Presets] = {
-        name: {"inner_preset": name}
-        for name in ("pocket", "pocket_zero_shot", "pocket_long_tail", "voc2007", "coco2014")
-    }
 
     def __post_init__(self) -> None:
         texts = registry.expand("methods", self.method)
@@ -48,7 +42,7 @@ class Method(benchmark.Method):
         varied = [key for key in texts[0][1] if len({repr(given[key]) for _, given in texts}) > 1]
         shown = [", ".join(f"{key}={given[key]!r}" for key in varied) for _, given in texts]
         self.names = [f"{texts[0][0]}({text})" if text else texts[0][0] for text in shown]
-        for member in ("needs", "open_vocabulary", "copies", "augment"):
+        for member in ("needs", "copies", "augment"):
             values = {getattr(candidate, member) for candidate in self.candidates}
             if len(values) > 1:
                 raise ValueError(
@@ -70,8 +64,8 @@ class Method(benchmark.Method):
 
     @property
     def open_vocabulary(self) -> bool:
-        """Whether the candidates can score unseen classes."""
-        return self.candidates[0].open_vocabulary
+        """Whether all candidates can score unseen classes."""
+        return all(candidate.open_vocabulary for candidate in self.candidates)
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Raises `ValueError` where the validation part cannot tell candidates apart."""

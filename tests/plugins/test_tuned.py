@@ -76,8 +76,10 @@ def test_needs_and_preset_are_those_of_the_candidates():
     preset = registry.make("methods", "dualcoop", {}, "pocket")
     assert {c.batch_size for c in regions.candidates} == {preset.batch_size}
     assert Method("coop(epochs=3)").names == ["coop"]
-    with pytest.raises(ValueError, match="differ in 'open_vocabulary'"):
-        Method("coop(class_specific=[True, False])")
+    assert not Method("coop(class_specific=[True, False])").open_vocabulary
+    assert Method("coop(class_specific=False)").open_vocabulary
+    with pytest.raises(ValueError, match="differ in 'copies'"):
+        Method('coop(copies=[0, 2], augment="flip")')
     with pytest.raises(ValueError, match="Did you mean 'dualcoop'"):
         Method("dualcop")
     with pytest.raises(ValueError, match="coop has no parameter 'epoch'"):

@@ -58,6 +58,16 @@ def test_what_is_said_overrules_what_is_chosen(tmp_path: Path) -> None:
         planned_spec(tmp_path, "coop(preset='paper')", "partial", "voc2007")
 
 
+def test_a_method_around_another_takes_the_preset_of_the_other(tmp_path: Path) -> None:
+    """`tuned` is the honest way to decide what our rule decides at few labels."""
+    text = "tuned(method=dualcoop(class_specific=[True, False]))"
+    for known, preset in ((0.1, "plain_partial_voc2007_few"), (0.5, "plain_partial_voc2007")):
+        spec = planned_spec(tmp_path, text, f"partial(known={known})", "voc2007")
+        assert spec.method.get("inner_preset") == preset
+    spec = planned_spec(tmp_path, text, "partial", "voc2007", "pocket-RN")
+    assert spec.method.get("inner_preset") == "pocket"
+
+
 @pytest.mark.parametrize("name", ["ViT-B-16/openai", "ViT-B-16-quickgelu/openai"])
 def test_lm_clip_under_every_name_of_an_encoder(name: str, tmp_path: Path) -> None:
     for dataset, power, balanced in (("voc_mlt", 1.35, 0.4), ("coco_mlt", 1.6, 5.0)):
