@@ -61,7 +61,7 @@ def columns_of(group: Group) -> list[Column]:
     view = group.headline
     if group.levels == [None]:
         views = list(group.usable[0].record["metrics"]) if group.usable else ["all"]
-        return [Column("mAP" if v == view else f"mAP {v}", None, v) for v in views]
+        return [Column("mAP" if v == view else f"mAP {v}", None, v, published=v) for v in views]
     columns = [
         Column(f"{100 * level:g} %", level, view, published=f"{level:g}")
         for level in group.levels

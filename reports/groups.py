@@ -147,6 +147,12 @@ class Group:
         )
 
     @property
+    def published(self) -> str:
+        """The family in papers' lines: protocols that cannot be compared have lines of their
+        own."""
+        return " ".join(filter(None, [self.family, str(self.setting.get("protocol"))]))
+
+    @property
     def title(self) -> str:
         return ", ".join(filter(None, [self.dataset, self.encoder, self.protocol, self.limited]))
 
@@ -317,7 +323,7 @@ def _level(setting: Choice) -> Level:
 def _protocol(differing: Mapping[str, Value]) -> str:
     """A preset's name stands for the parameters that it fixes."""
     if differing.get("preset"):
-        rate = [f"{SWEPT}={differing[SWEPT]}"] if SWEPT in differing else []
-        return ", ".join([f"{differing['preset']} protocol", *rate])
+        further = [f"{key}={differing[key]}" for key in ("protocol", SWEPT) if key in differing]
+        return ", ".join([f"{differing['preset']} protocol", *further])
     text = ", ".join(f"{k}={v}" for k, v in differing.items() if v != "")
     return cut(text, 2 * LONGEST_LABEL)

@@ -151,7 +151,7 @@ def _order(group: Group, columns: Sequence[Column], cells: Sequence[Cell]) -> fl
 
 def _published_rows(group: Group, columns: Sequence[Column]) -> list[Row]:
     rows = []
-    for line in published(group.family, group.dataset) if not group.limited else ():
+    for line in published(group.published, group.dataset) if not group.limited else ():
         cells: list[Cell] = []
         flags = ("†",) if line.second_hand else ()
         for column in columns:
@@ -196,12 +196,14 @@ def _notes(group: Group, blocks: set[str]) -> list[str]:
             f"{mean if len(seeds) > 1 else 'one seed'}; encoder {group.encoder}. "
             f"Protocol: {protocol_text(group)}."
         )
+        apart = task["notes"].get("protocol")
+        notes += [f"{apart[0].upper()}{apart[1:]}."] if apart else []
     if {"last", "val"} & blocks:
         notes.append(GENERAL["bold"])
     notes += [GENERAL[block] for block in ("oracle", "published") if block in blocks]
     if "published" in blocks:
         keys: dict[str, str] = {}
-        for line in published(group.family, group.dataset):
+        for line in published(group.published, group.dataset):
             keys.setdefault(line.key, line.paper)
         notes.append("Sources: " + "; ".join(f"[{key}] {paper}" for key, paper in keys.items()))
     return notes

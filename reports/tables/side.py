@@ -20,7 +20,7 @@ def gap_table(groups: Sequence[Group]) -> Table | None:
     ours covers it."""
     rows = []
     for group in (group for group in groups if not group.limited):
-        lines = [line for line in published(group.family, group.dataset) if line.ours]
+        lines = [line for line in published(group.published, group.dataset) if line.ours]
         for column in columns_of(group):
             for measured in group.lines:
                 made = [_gap_row(group, column, measured, line) for line in lines]

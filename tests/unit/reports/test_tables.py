@@ -450,3 +450,21 @@ def test_csv_keeps_every_digit_and_what_the_marks_rest_on(sweep):
 
 def test_names_of_files():
     assert slug("partial ../é <x> RN50/openai@224") == "partial_.._x_RN50_openai_224"
+
+
+def test_protocols_of_single_positive_never_share_a_table_or_a_published_line(tmp_path):
+    for protocol in ("cole", "splc"):
+        setting = {"name": "single_positive", "dataset": "voc2012", "protocol": protocol}
+        write_run(tmp_path, specification("dualcoop", setting, encoder="RN101"), images=40)
+    built, groups = tables_of(tmp_path)
+    assert len(groups) == 2 and len({group.title for group in groups}) == 2
+    lines = {
+        group.setting.get("protocol"): {
+            row.label for row in built[group.name].rows if row.block == "published"
+        }
+        for group in groups
+    }
+    assert any(label.startswith("ROLE") for label in lines["cole"])
+    assert any(label.startswith("SCPNet") for label in lines["splc"])
+    assert not lines["cole"] & lines["splc"]
+    assert all(f"protocol={group.setting.get('protocol')}" in group.title for group in groups)
