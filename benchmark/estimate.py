@@ -8,13 +8,13 @@ scaled by the operations of the towers; where nothing was, operations are counte
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark import data
 from benchmark.clip.encoder_name import model_config
-from benchmark.spec import Encoder, Spec
+from benchmark.spec import Encoder, JsonObject, Spec
 from benchmark.store import Record
 from benchmark.task import Method
 
@@ -204,9 +204,9 @@ def _image_operations(name: str, size: int) -> float:
     return total
 
 
-def _bank(key: Path) -> Mapping[str, object]:
+def _bank(key: Path) -> JsonObject:
     """`key.json` of a bank with how many images are there and the seconds that one took."""
-    found: dict[str, object] = {"images_there": 0, "pace": 0.0}
+    found: JsonObject = {"images_there": 0, "pace": 0.0}
     try:
         found |= json.loads(key.read_text())
         found["images_there"] = 128 * len(json.loads((key.parent / "marks.json").read_text()))

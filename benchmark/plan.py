@@ -152,7 +152,7 @@ def _row(spec: Spec, skip: str, records: Mapping[str, Record], method: Method | 
         copies = f" {method.copies} × {method.augment}" if method.augment else ""
         bank = f"{spec.dataset} {method.needs} {spec.encoder.text}{copies}"
     if skip:
-        return Row(spec, NOT_APPLICABLE, skip, 0.0, bank)
+        return Row(spec, NOT_APPLICABLE, skip, bank=bank)
     record = records.get(spec.id)
     if record is None:
         return Row(spec, TODO, bank=bank)

@@ -47,7 +47,7 @@ def method_for(
     of_paper = "paper" in (asked, getattr(setting, "preset", ""))
     family = "paper" if of_paper else "plain"
     preset = preset_for(name, setting_name, setting, encoder, family)
-    fields = registry.load("methods", name).__dataclass_fields__
+    fields = registry.fields(registry.load("methods", name))
     if "inner_preset" in fields:  # a method around another takes the other's preset
         inner, _ = registry.parse(str(parameters.get("method", fields["method"].default)))
         inner_preset = preset_for(inner, setting_name, setting, encoder, family)

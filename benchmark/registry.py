@@ -130,8 +130,9 @@ def _completed(kind: str, plugin: type) -> type[Method] | type[Setting]:
         doc = {"__module__": plugin.__module__, "__doc__": plugin.__doc__}
         plugin = type(plugin.__name__, (plugin, base), doc)
     needs = getattr(plugin, "needs", None)
-    if base is Method and not (isinstance(needs, property) or needs in NEEDS):
-        said = "does not say what it needs" if needs is None else f"needs {needs!r}"
+    unsaid = needs is Method.needs
+    if base is Method and (unsaid or not (isinstance(needs, property) or needs in NEEDS)):
+        said = "does not say what it needs" if unsaid else f"needs {needs!r}"
         known = ", ".join(f'"{name}"' for name in NEEDS)
         raise ValueError(f"{plugin.__module__}.Method {said}: set needs to one of {known}.")
     return plugin

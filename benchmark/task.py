@@ -210,8 +210,6 @@ class Method:
     """Base of a method: a file in `methods/` holds a dataclass `Method(benchmark.Method)`; its
     fields are the hyper-parameters. Only `needs`, `fit` and `predict` have no default."""
 
-    # What x is: "global" (B, D) or "regions" (B, R, D), of unit norm, or "pixels" (B, 3, H, W).
-    needs: ClassVar[str]
     # As in `Setting`; which one the plan takes where none is named: `presets.preset_for`.
     PRESETS: ClassVar[Presets] = {}
     # The name in tables, e.g. "LM-CLIP"; "" means the file's name.
@@ -223,10 +221,17 @@ class Method:
     # After a fit, when the state holds more than what was trained; None: the state's size.
     trainable_parameters: int | None = None
 
+    # Where these two do not depend on the fields, `needs = "regions"`, `open_vocabulary = True`.
+
+    @property
+    def needs(self) -> str:
+        """What x is: "global" (B, D) or "regions" (B, R, D), of unit norm, or "pixels" (B, 3, H,
+        W)."""
+        raise NotImplementedError
+
     @property
     def open_vocabulary(self) -> bool:
-        """Whether classes that no training label was seen for can be scored; where that does not
-        depend on the fields, `open_vocabulary = True` says it."""
+        """Whether classes that no training label was seen for can be scored."""
         return False
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:

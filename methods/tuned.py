@@ -54,11 +54,10 @@ class Method(benchmark.Method):
     def _make(self, name: str, parameters: registry.Parameters) -> benchmark.Method:
         known = registry.load("methods", name).PRESETS
         preset = self.inner_preset if self.inner_preset in known else ""
-        made: benchmark.Method = registry.make("methods", name, parameters, preset)
-        return made
+        return registry.make("methods", name, parameters, preset)
 
     @property
-    def needs(self) -> str:  # type: ignore[override]  # takes after the candidates
+    def needs(self) -> str:
         """What the candidates need."""
         return self.candidates[0].needs
 

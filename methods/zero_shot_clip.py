@@ -46,7 +46,7 @@ class Method(benchmark.Method):
             raise ValueError(f'score={self.score!r} should be "cos" or "softmax"')
 
     @property
-    def needs(self) -> str:  # type: ignore[override]  # it depends on a field
+    def needs(self) -> str:
         """ "regions" or "global"."""
         return "regions" if self.regions else "global"
 

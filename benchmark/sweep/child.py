@@ -26,12 +26,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from benchmark import staleness
-from benchmark.spec import Job
+from benchmark.spec import Job, JsonObject
 from benchmark.store import Failure, Record
 from benchmark.sweep import traces
 
@@ -103,13 +102,13 @@ class Runner:
                 os._exit(1)
         theirs.close()
 
-    def send(self, request: dict[str, Any], claim: int) -> None:
+    def send(self, request: JsonObject, claim: int) -> None:
         data = json.dumps(request).encode() + b"\n"
         with contextlib.suppress(ConnectionError):  # it died: `answer` finds out
             sent = socket.send_fds(self.connection, [data], [claim])
             self.connection.sendall(data[sent:])
 
-    def answer(self) -> dict[str, Any] | None:
+    def answer(self) -> JsonObject | None:
         """Its next answer; None when it is dead."""
         while b"\n" not in self.received:
             if select.select([self.connection], [], [], TICK)[0]:
@@ -126,7 +125,7 @@ class Runner:
                     self.process = 0
                     return None
         line, self.received = self.received.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
+        answer: JsonObject = json.loads(line)
         return answer
 
     def end(self) -> None:
@@ -185,7 +184,7 @@ def _described(exception: Exception) -> Failure:
     return {"type": type(exception).__name__, "message": str(exception)}
 
 
-def _ended(request: dict[str, Any], error: Failure, changed: bool = False) -> dict[str, Any]:
+def _ended(request: JsonObject, error: Failure, changed: bool = False) -> JsonObject:
     replace = changed or poisoned(error)
     return {"event": "ended", "id": request["job_id"], "error": error, "replace": replace}
 
@@ -242,7 +241,7 @@ def _wake(connection: socket.socket, device: str, id: str) -> None:
         select.select([], [], [])  # the supervisor ends the group
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], int]:
+def _receive(connection: socket.socket) -> tuple[JsonObject, int]:
     """The next request and the descriptor of its claim; ends the process group when there is
     none."""
     line, descriptors, _, _ = socket.recv_fds(connection, LARGEST_READ, 1)
@@ -255,7 +254,7 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], int]:
     return json.loads(line), claim
 
 
-def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
+def _send(connection: socket.socket, answer: JsonObject) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import types
-from typing import Any
+from collections.abc import Mapping
 
 LIBRARIES = (
     "builtins", "math", "random", "time", "numpy", "numpy.random", "torch", "torch.nn",
@@ -30,7 +30,7 @@ def state() -> dict[str, object]:
         found["the working folder"] = os.getcwd()
     except FileNotFoundError:
         found["the working folder"] = ""
-    torch: Any = sys.modules.get("torch")
+    torch = sys.modules.get("torch")
     for switch in SWITCHES if torch is not None else ():
         found[f"torch.{switch}"] = getattr(torch, switch)()
     for name, module in list(sys.modules.items()):
@@ -40,7 +40,7 @@ def state() -> dict[str, object]:
     return found
 
 
-def _callables(name: str, names: dict[str, Any], deep: bool) -> dict[str, object]:
+def _callables(name: str, names: Mapping[str, object], deep: bool) -> dict[str, object]:
     found: dict[str, object] = {}
     for key, value in list(names.items()):
         if isinstance(value, type) and (deep or key in CLASSES):
