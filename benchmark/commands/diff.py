@@ -48,10 +48,10 @@ def explain(out: Path, a: str, b: str) -> str:
 
 
 def _headline(record: Record) -> str:
-    if record["status"] != "done":
-        return f"  {record['status']}"
-    view, values = next(iter(record["metrics"].items()))
-    return f"  mAP {values['mAP']:.2f} ({view})"
+    for view, values in record["metrics"].items():
+        if record["status"] == "done" and values.get("mAP") is not None:
+            return f"  mAP {values['mAP']:.2f} ({view})"
+    return f"  {record['status']}"
 
 
 def _changed(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:

@@ -25,10 +25,32 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     out = Path(arguments.out)
     share(out)
     record = find(Store(out), arguments.id)
+    require_named(record, arguments.plugin)
     if arguments.checkpoint:
         checkpoint_file(out, record, arguments.checkpoint)
     machine_slots()  # a GPU that cannot be used is said before the work
     return functools.partial(run, out, record, arguments.pdb, arguments.checkpoint)
+
+
+def require_named(record: Record, named: list[str]) -> None:
+    """Raises `ValueError` for a run of a plugin file that the command line does not name: a record
+    may come from anybody, and its word alone runs no code."""
+    spec = record["spec"]
+    used = {"methods": spec.method.name, "settings": spec.setting.name}
+    used["datasets"] = registry.parse(spec.dataset)[0]
+    allowed = {Path(path).resolve() for path in named}
+    for key, path in record["provenance"].get("plugins", {}).items():
+        kind, _, name = key.partition(":")
+        if used.get(kind) != name:
+            continue
+        del used[kind]
+        if Path(path).resolve() not in allowed:
+            raise ValueError(
+                f"this run is of a file outside the suite, {path}; a record alone runs no code: "
+                f"add --plugin {path}"
+            )
+    for kind, name in used.items():
+        registry.locate(kind, name)  # what is gone is said before the work
 
 
 def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") -> int:

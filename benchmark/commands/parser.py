@@ -217,6 +217,13 @@ def _add_others(parsers: dict[str, _Parser]) -> None:
     parsers["list"].add_argument("kind", nargs="?", type=_one_of(*KINDS), help=", ".join(KINDS))
 
     parsers["one"].add_argument("id", help="of a run, or its first digits")
+    parsers["one"].add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a plugin file that the run may use; repeat for several",
+    )
     parsers["one"].add_argument("--pdb", action="store_true", help="debugger at the exception")
     parsers["one"].add_argument(
         "--checkpoint", default="", metavar="NAME", help="evaluate checkpoints/NAME.pt, no training"
