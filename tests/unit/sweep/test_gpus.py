@@ -84,7 +84,6 @@ def test_no_gpu_behind_nvidia_smi_is_said(machine, capsys):
 
 TORCH = """
 import os
-cuda = None
 class zeros:
     def __init__(self, *shape, device):
         if os.environ["CUDA_VISIBLE_DEVICES"] in BROKEN:
@@ -93,6 +92,8 @@ class zeros:
         return 0.0
 class cuda:
     def empty_cache(): pass
+def __getattr__(name):  # the switches that are looked at between two runs
+    return lambda: None
 """
 
 
