@@ -73,7 +73,10 @@ def _listed(value: Value) -> object:
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
-YOUNGER = {"activation": "gelu"}  # fields that the first records of an encoder do not have
+YOUNGER = {
+    "activation": "gelu",
+    "precision": "fp32",
+}  # fields that the first records of an encoder do not have
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Encoder:
     resize: str = "squash"  # or "crop"
     statistics: str = "clip"  # or "imagenet": mean and standard deviation of the pixels
     activation: str = "gelu"  # or "quickgelu", with which OpenAI trained; see `clip.encoder_name`
+    precision: str = "fp32"  # or "tf32", "bf16"; see `clip.precision`
 
     @classmethod
     def from_json(cls, state: JsonObject) -> "Encoder":
@@ -108,7 +112,8 @@ class Encoder:
         """What follows the size in `text`, e.g. "+crop+imagenet"; the activation of published
         weights is known, that of a local file is said."""
         flags = "+crop" * (self.resize == "crop") + "+imagenet" * (self.statistics == "imagenet")
-        return flags + f"+{self.activation}" * self.weights.startswith("sha256:")
+        flags += f"+{self.activation}" * self.weights.startswith("sha256:")
+        return flags + f"+{self.precision}" * (self.precision != "fp32")
 
     @property
     def text(self) -> str:

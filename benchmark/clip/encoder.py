@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from benchmark.clip import checkpoint, weights
 from benchmark.clip.encoder_name import model_config
 from benchmark.clip.image_tower import dense_features, global_features, set_image_size, stride
 from benchmark.clip.open_clip_types import Model
+from benchmark.clip.precision import of_frozen
 from benchmark.clip.preprocessing import STATISTICS, Transform, normalise
 from benchmark.spec import POCKET, Encoder
 from benchmark.task import Prompts, upload
@@ -178,9 +180,9 @@ class Clip:
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._text]
         for start in range(0, len(missing), 128):
             some = missing[start : start + 128]
-            features = F.normalize(
-                encode_text(self.module, self.tokenizer(some).to(self.device)), dim=-1
-            )
+            with self._frozen():
+                found = encode_text(self.module, self.tokenizer(some).to(self.device))
+            features = F.normalize(found.float(), dim=-1)
             self._text.update(zip(some, features, strict=True))
         return torch.stack([self._text[prompt] for prompt in prompts])
 
@@ -205,12 +207,19 @@ class Clip:
     @torch.no_grad()
     def image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, D)."""
-        return F.normalize(global_features(self.module.visual, pixels.to(self.device)), dim=-1)
+        with self._frozen():
+            found = global_features(self.module.visual, pixels.to(self.device))
+        return F.normalize(found.float(), dim=-1)
 
     @torch.no_grad()
     def regions(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, h·w + 1, D), the mean token first."""
-        return F.normalize(dense_features(self.module.visual, pixels.to(self.device)), dim=-1)
+        with self._frozen():
+            found = dense_features(self.module.visual, pixels.to(self.device))
+        return F.normalize(found.float(), dim=-1)
+
+    def _frozen(self) -> AbstractContextManager[object]:
+        return of_frozen(self.description.precision, self.device)
 
 
 @cache

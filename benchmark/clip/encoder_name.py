@@ -25,7 +25,7 @@ from benchmark.spec import POCKET, Encoder, JsonObject, nearest
 
 GRAMMAR = re.compile(
     r"(?P<name>[^/@+]+)(/(?P<weights>.+?))?(@(?P<size>\d+))?"
-    r"(?P<flags>(\+crop|\+imagenet|\+quickgelu|\+gelu)*)"
+    r"(?P<flags>(\+crop|\+imagenet|\+quickgelu|\+gelu|\+tf32|\+bf16)*)"
 )
 QUICK = "-quickgelu"  # open_clip's suffix for an architecture with the other activation
 
@@ -58,7 +58,7 @@ def parse_encoder(text: str) -> Encoder:
     if match is None:
         raise ValueError(
             f"cannot read encoder {text!r}; write NAME/WEIGHTS@SIZE, optionally with +crop, "
-            f"+imagenet, +quickgelu or +gelu"
+            f"+imagenet, +quickgelu or +gelu, +tf32 or +bf16"
         )
     tag, flags = match["weights"], match["flags"].split("+")
     model_config(match["name"])  # an unknown name is an error before anything else
@@ -74,6 +74,9 @@ def parse_encoder(text: str) -> Encoder:
     said = {flag for flag in flags if flag.endswith("gelu")} | ({named} - {""})
     if len(said) > 1:
         raise ValueError(f"{text!r} names two activations; leave one out")
+    precision = {"tf32", "bf16"} & set(flags)
+    if len(precision) > 1:
+        raise ValueError(f"{text!r} names two precisions; leave one out")
     path = _local_file(name, tag)
     if path is not None:
         _require_fit(path, name)
@@ -84,6 +87,7 @@ def parse_encoder(text: str) -> Encoder:
         resize="crop" if "crop" in flags else "squash",
         statistics="imagenet" if "imagenet" in flags else "clip",
         activation=_activation(name, tag, path, next(iter(said), "")),
+        precision=next(iter(precision), "fp32"),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmark import data, registry
+from benchmark.clip.precision import switched
 from benchmark.commands.names import find
 from benchmark.commands.suite import Suite
 from benchmark.files import share
@@ -61,7 +62,8 @@ def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") ->
     with wait_for_slot(machine_slots(), print) as slot:
         torch.set_num_threads(slot.threads)
         if checkpoint:
-            values = evaluate_checkpoint(record, out, checkpoint, torch.device(slot.device))
+            with switched(record["spec"].encoder.precision):
+                values = evaluate_checkpoint(record, out, checkpoint, torch.device(slot.device))
         else:
             job = Job(
                 record["spec"],

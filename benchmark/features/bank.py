@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from benchmark.clip.encoder import Clip
 from benchmark.clip.image_tower import dense_features, frozen_copy, global_features
+from benchmark.clip.precision import of_frozen
 from benchmark.clip.preprocessing import augment_pixels
 from benchmark.features.chunked_array import CHUNK, ChunkedArray
 from benchmark.features.prefetch import to_device
@@ -53,11 +54,13 @@ Progress = Callable[[int, int, float], None]  # images done, images to do, image
 def encode(clip: Clip, tower: nn.Module, kind: str, pixels: Tensor) -> Tensor:
     """Features of (b, S, S, 3) uint8 pixels, as the bank stores them: unit norm; float16 for
     regions."""
+    features = global_features if kind == "global" else dense_features
     with torch.no_grad():
         images = clip.normalise(pixels)
-        if kind == "global":
-            return F.normalize(global_features(tower, images), dim=-1)
-        return F.normalize(dense_features(tower, images), dim=-1).half()
+        with of_frozen(clip.description.precision, clip.device):
+            found = features(tower, images)
+        unit = F.normalize(found.float(), dim=-1)
+        return unit if kind == "global" else unit.half()
 
 
 def augmentation_seeds(
@@ -154,7 +157,7 @@ class FeatureBank:
         }
         if self.kind != "pixels":
             parts |= {"architecture": description.name, "weights": self.clip.weights_sha256}
-            parts |= {"activation": description.activation}
+            parts |= {"activation": description.activation, "precision": description.precision}
             parts |= {"mean": self.clip.statistics[0], "std": self.clip.statistics[1]}
         return parts
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from benchmark import metrics, registry
+from benchmark.clip.precision import switched
 from benchmark.run import cost, provenance
 from benchmark.run.parts import World, open_world, predict
 from benchmark.run.scoring import score
@@ -50,7 +51,8 @@ def execute(
         meter = cost.Meter(device)
         os.environ["LOWLABEL_DATA"] = job.data
         registry.register_plugins(job.plugins)
-        scores = _run(job, record, store, torch.device(device), meter)
+        with switched(job.spec.encoder.precision):
+            scores = _run(job, record, store, torch.device(device), meter)
         record["status"] = "done"
     except Exception as error:
         text = traceback.format_exc()
