@@ -81,6 +81,9 @@ def check_scores(path: Path, expected: str) -> None:
         raise Damaged("altered: scores.npy is not what the run wrote")
 
 
+# The state of these two is a record, or its JSON.
+
+
 def check_arrays(
     state: Mapping[str, Any], scores: np.ndarray, truth: Mapping[str, np.ndarray]
 ) -> None:

@@ -228,7 +228,7 @@ def _arguments(call: ast.expr) -> Parameters | None:
     return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
 
 
-def _value(node: ast.expr) -> Any:
+def _value(node: ast.expr) -> Any:  # a value, or a list of values
     if isinstance(node, ast.Call | ast.Name | ast.Attribute):
         # a plugin inside a plugin, tuned(method=coop(epochs=5)), or a file: labels=labels.csv
         return ast.unparse(node)
@@ -237,7 +237,7 @@ def _value(node: ast.expr) -> Any:
 
 def fields(plugin: type[Method] | type[Setting]) -> dict[str, dataclasses.Field[object]]:
     """The parameters of a plugin by name."""
-    known = dataclasses.fields(plugin)  # type: ignore[arg-type]  # `load` has looked
+    known = dataclasses.fields(plugin)  # type: ignore[arg-type]  # it is one: see `load`
     return {field.name: field for field in known if field.init}
 
 

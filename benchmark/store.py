@@ -201,7 +201,7 @@ class Store:
             buffer = io.BytesIO()
             np.save(buffer, np.asarray(scores, dtype=np.float32), allow_pickle=False)
             data = buffer.getvalue()
-        state = plain({**record, "spec": record["spec"].to_json()})
+        state: JsonObject = plain({**record, "spec": record["spec"].to_json()})
         state["scores_sha256"] = integrity.checksum(data) if data else ""
         state["seal"] = integrity.seal(json.loads(json.dumps(state, allow_nan=False)))
         # No newline at the end: then every shorter file is broken JSON, and a cut at any byte is
@@ -365,8 +365,7 @@ class Store:
             "object arrays would be pickled"
         )
         buffer = io.BytesIO()
-        # mypy thinks of the argument `allow_pickle`, which no column is called
-        np.savez_compressed(buffer, **columns)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **columns)  # type: ignore[arg-type]  # none is `allow_pickle`
         write_atomically(path, buffer.getvalue())
 
     def task(self, fingerprint: str) -> dict[str, np.ndarray]:
@@ -424,7 +423,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:  # as `json` has it
     """The value in JSON's types: arrays become lists, tuples become lists, NaN and infinities
     become None."""
     if isinstance(value, Mapping):

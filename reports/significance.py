@@ -7,7 +7,6 @@ import math
 import os
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
@@ -158,8 +157,8 @@ def _compute_all(arguments: list[tuple[Store, str, str, tuple[str, ...], Path]])
             old.unlink(missing_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
-            arrays: dict[str, Any] = {key: v.astype(np.float32) for key, v in found.items()}
-            np.savez(file, **arrays)
+            arrays = {key: values.astype(np.float32) for key, values in found.items()}
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # none is `allow_pickle`
         # not the store's way: what a power cut takes from a cache is computed again
         os.replace(temporary, path)
 

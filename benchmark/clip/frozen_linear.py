@@ -50,7 +50,7 @@ class FrozenLinear:
 
 class _PackedProduct(torch.autograd.Function):
     """x @ weight.T + bias of a packed weight. The gradient needs only the weight: nothing is
-    saved."""
+    saved. torch's context takes attributes of any name."""
 
     @staticmethod
     def forward(

@@ -93,7 +93,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.task import PRESENT, Dataset
+from benchmark import PRESENT, Dataset
 
 EMBEDDED = True  # delete this line when the images are files
 CLASSES = ("red", "green", "blue")

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any  # a Dask client: `distributed` has no types
 
 import joblib
 

@@ -11,7 +11,6 @@ import matplotlib
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from reports.columns import Column, columns_of, headline_column, seed_values
 from reports.figures.comparisons import critical_difference, matrix
@@ -129,11 +128,11 @@ def seen_unseen(group: Group, artist: Artist) -> Figure:
     return figure
 
 
-def gains(group: Group, line: Line) -> tuple[NDArray[Any], NDArray[Any]]:
+def gains(group: Group, line: Line) -> tuple[np.ndarray, np.ndarray]:
     """Known positives and the gain in AP over zero-shot CLIP of the same class on the same test
     images, of every class of every run of a line. What a class has in AP for being easy, zero-shot
     CLIP has as well."""
-    base: dict[str, list[NDArray[Any]]] = {}
+    base: dict[str, list[np.ndarray]] = {}
     for result in group.usable:
         if result.method == group.zero_shot:
             at = result.record["task"]["fingerprint"]

@@ -9,7 +9,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmark.spec import JsonObject
 from reports.columns import family_title
@@ -34,10 +33,10 @@ class Pool:
     """Values that many runs share, stored once; a run holds the position."""
 
     def __init__(self) -> None:
-        self.values: list[Any] = []
+        self.values: list[object] = []
         self._positions: dict[str, int] = {}
 
-    def add(self, value: Any) -> int:
+    def add(self, value: object) -> int:
         key = json.dumps(value, sort_keys=True, default=str)
         if key not in self._positions:
             self._positions[key] = len(self.values)
@@ -157,7 +156,7 @@ def command(entry: Entry, out: Path) -> str:
     return f"python run_all.py one {entry.id}" + ("" if str(out) == "results" else f" --out {out}")
 
 
-def _short(value: Any, digits: int = 2) -> Any:
+def _short(value: object, digits: int = 2) -> object:
     """Numbers as short as they can be read."""
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -175,7 +174,7 @@ def _tail(path: Path) -> str:
         return file.read().decode("utf-8", "replace")
 
 
-def _history(path: Path, pool: Pool) -> list[Any]:
+def _history(path: Path, pool: Pool) -> list[object]:
     """[position of the column names, rows], thinned."""
     if not path.is_file():
         return []
@@ -240,7 +239,7 @@ def _range(values: Iterable[float]) -> str:
     return f"{found[0]:,}–{found[-1]:,}" if len(found) > 1 else f"{found[0]:,}"
 
 
-def provenance(entries: Collection[Entry]) -> list[list[Any]]:
+def provenance(entries: Collection[Entry]) -> list[list[object]]:
     """[[name, value, number of runs], …] of what the runs were made with."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in entries:

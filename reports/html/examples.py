@@ -4,7 +4,6 @@ as heat maps."""
 import base64
 import io
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +75,7 @@ def _line(
     top = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     rate = result.spec.setting.get(SWEPT, None)
     known = f"{100 * rate:g} % of the labels, " if isinstance(rate, float) else ""
-    maps: list[Any] = []
+    maps: list[object] = []
     found: JsonObject = {
         "label": line.text,
         "m": looks[line.method].index,

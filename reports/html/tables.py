@@ -3,7 +3,6 @@ hidden or another metric is chosen."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -99,7 +98,7 @@ def _cell(cell: Cell) -> JsonObject:
         marks = list(cell.marks) if isinstance(cell, Number) else []
         return {"text": cell.text, "value": number, "marks": marks, "runs": []}
     i, verdict = cell.interval, cell.verdict
-    numbers: list[Any] = []
+    numbers: list[object] = []
     if verdict is not None and verdict.comparable:
         shown = (verdict.gap, verdict.low, verdict.high, verdict.p, verdict.detectable)
         numbers = [*(v if math.isfinite(v) else None for v in shown), int(verdict.tied)]

@@ -43,7 +43,7 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Any text as LaTeX that every engine compiles: letters it cannot set appear as their code
+    """A text as LaTeX that every engine compiles: letters it cannot set appear as their code
     points, [U+05D0]."""
     pieces = []
     for c in plain(text):

@@ -91,7 +91,6 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], token_ids: np.ndar
     }
     partial = path.with_suffix(".partial.npz")
     arrays["token_ids"] = token_ids.astype(np.int32)
-    # mypy thinks of the argument `allow_pickle`, which no tensor is called
-    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]  # none is `allow_pickle`
     partial.replace(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
