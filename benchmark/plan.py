@@ -100,7 +100,8 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
                     seed,
                     axes.limit,
                 )
-                row = _row(spec, setting.skip(method), records, method)
+                skip = setting.skip(method) or _without_captions(method, dataset)
+                row = _row(spec, skip, records, method)
                 rows[row.id] = row
                 needed.setdefault(row.bank, method)
     return _with_costs(list(rows.values()), needed, list(records.values()), store)
@@ -130,6 +131,13 @@ def _found_datasets(setting: str, candidates: Mapping[str, tuple[str, ...]]) -> 
     named = candidates.get(setting) or (registry.load("settings", setting).dataset,)
     real = tuple(name for name in named if not data.embedded(name) and not data.available(name))
     return real or tuple(name for name in named if data.embedded(name))
+
+
+def _without_captions(method: Method, dataset: str) -> str:
+    """Why a method that reads captions is not applicable, or ""."""
+    if not method.needs_captions or data.has_captions(dataset):
+        return ""
+    return f"no captions: {dataset} has no sentences to learn from"
 
 
 def _require(dataset: str) -> None:

@@ -218,6 +218,8 @@ class Method:
     copies: int = 0
     # The augmentation of those copies, or of pixels as they are read: "flip", "dualcoop".
     augment: str = ""
+    # Whether it learns from sentences about the images, which few data sets have.
+    needs_captions: ClassVar[bool] = False
     # After a fit, when the state holds more than what was trained; None: the state's size.
     trainable_parameters: int | None = None
 

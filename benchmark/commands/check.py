@@ -51,6 +51,9 @@ def toy_task(hidden: str = "true", test: str = "true", unseen: int = 0) -> Task:
     masking, or the test labels, by noise; the last `unseen` classes have no training label at
     all."""
     dataset = data.load("pictograms")
+    shown = [np.array(dataset.classes)[labels == PRESENT] for labels in dataset.y]
+    captions = tuple(f"a picture of {' and '.join(names)}" for names in shown)
+    dataset = dataclasses.replace(dataset, captions=captions)
     rng = np.random.default_rng(seed_for("check"))
     rows = dataset.splits["train"][: TRAIN + VAL]
     known = rng.random((len(rows), len(dataset.classes))) < 0.5

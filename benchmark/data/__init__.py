@@ -71,6 +71,13 @@ def embedded(name: str) -> bool:
     return bool(getattr(module(name), "EMBEDDED", False))
 
 
+def has_captions(name: str) -> bool:
+    """Whether the data set has sentences about its training images: its module says by CAPTIONS
+    which file below the root holds them, or True for always."""
+    said = getattr(module(name), "CAPTIONS", False)
+    return (root() / said).is_file() if isinstance(said, str) else bool(said)
+
+
 def available(name: str, folder: Path | None = None) -> str:
     """ "" when the data set can be loaded, else one sentence that says which files are missing and
     how to get them."""

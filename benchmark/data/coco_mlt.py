@@ -11,6 +11,7 @@ from benchmark.data import _lists
 from benchmark.task import Dataset
 
 EMBEDDED = False
+CAPTIONS = "coco_mlt/coco_lt_captions.txt"  # optional
 SIZES = {"train": 1_909, "test": 5_000}
 
 

@@ -12,6 +12,7 @@ from benchmark.data.voc2007 import SPACED
 from benchmark.task import Dataset
 
 EMBEDDED = False
+CAPTIONS = "voc_mlt/voc_lt_captions.txt"  # optional
 SIZES = {"train": 1_142, "test": 4_952}
 
 
