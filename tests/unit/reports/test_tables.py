@@ -238,6 +238,22 @@ def test_zero_shot_and_long_tail_layouts(tmp_path):
     )
 
 
+def test_long_tail_shows_the_rule_of_the_published_lines_beside_ours(tmp_path):
+    """Published head, middle and tail columns take the softmax over all classes: a row of that
+    rule stands below ours, and a note says which is which."""
+    for setting in (ZERO_SHOT, LONG_TAIL):
+        write_run(tmp_path, specification("coop", setting), images=60)
+    built, _ = tables_of(tmp_path)
+    table = built["long_tail_pictograms_lt_pocket-RN"]
+    labels = [row.label for row in table.rows]
+    assert labels.index("coop, softmax") == labels.index("coop") + 1
+    ours, published = row_of(table, "coop").cells, row_of(table, "coop, softmax").cells
+    assert [value(cell) for cell in published] == pytest.approx([value(c) - 1 for c in ours])
+    assert any("mAP_softmax_official" in note for note in table.notes)
+    other = built["zero_shot_pictograms65_pocket-RN"]
+    assert not any("softmax" in text for text in (*other.notes, *(r.label for r in other.rows)))
+
+
 def test_labels_show_parameters_only_where_runs_differ(tmp_path):
     for length in (4, 16):
         write_run(tmp_path, specification("coop", partial(0.5), context_length=length), images=40)
