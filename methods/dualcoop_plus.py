@@ -4,51 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import Clip, Part, Presets, Run
 from methods._prompts import Prompts
+from methods._regions import VARIANTS, aggregate_evidence
 from methods._sgd import Group, SgdMethod, fit_groups
-
-SCALE = 20.085537  # e³, of both branches; frozen in the official code, though a parameter there
-VARIANTS = ("pos200", "pos_norm", "pos_test", "pos_neg", "pos_neg_test")
-
-
-def aggregate_evidence(
-    regions: Tensor,
-    evidence: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    temperature: Tensor | float,
-    *,
-    variant: str = "pos_norm",
-) -> tuple[Tensor, Tensor]:
-    """(positive, negative) logits (B, C) of regions (B, R, D) and texts (C, D), of any norm (Hu et
-    al. 2024, as the official code computes and names it).
-
-    A = softmax over the regions of exp(temperature) · cosine with the evidence text; z₊ = Σ_r A · ω
-    · e³ · cosine with the positive text, z₋ the same with the negative one. The competition q is a
-    softmax over the classes of a region of 200 · cos₊ · max cos₊; ω is 1 + q ("pos200"), q
-    ("pos_test") or q / max q ("pos_norm"). "pos_neg" and "pos_neg_test" weigh z₋ in the same two
-    ways, by the softmax of 200 · cos₊ · min cos₊."""
-    regions = F.normalize(regions.float(), dim=-1)
-    texts = F.normalize(torch.stack([evidence, positive, negative]), dim=-1)
-    found, present, absent = torch.einsum("brd,kcd->kbrc", regions, texts)
-    attention = (found * torch.as_tensor(temperature).exp()).softmax(dim=1)
-    won = (200 * present * present.amax(-1, keepdim=True)).softmax(-1)
-    weight, weight_absent = 1 + won, torch.ones_like(won)
-    if variant == "pos_norm":
-        weight = won / won.amax(-1, keepdim=True)
-    if variant in ("pos_test", "pos_neg_test"):
-        weight = won
-    if variant in ("pos_neg", "pos_neg_test"):
-        lost = (200 * present * present.amin(-1, keepdim=True)).softmax(-1)
-        weight_absent = 1 + lost if variant == "pos_neg" else lost
-    return (
-        (SCALE * attention * weight * present).sum(1),
-        (SCALE * attention * weight_absent * absent).sum(1),
-    )
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """TaI-DPT: prompts learned from captions instead of images, a global and a local one."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark import Clip, Part, Presets, Run
+from methods._captions import named_classes, token_features
 from methods._partial_losses import pairwise_ranking
 from methods._prompts import Prompts
 from methods._sgd import Group, SgdMethod, fit_groups
@@ -34,27 +34,6 @@ def local_logits(
 def global_logits(features: Tensor, texts: Tensor) -> Tensor:
     """(B, C) of features (B, D) and texts (C, D): four times the cosine."""
     return SCALE * F.normalize(features, dim=-1) @ F.normalize(texts, dim=-1).T
-
-
-@torch.no_grad()
-def token_features(clip: Clip, texts: list[str]) -> tuple[Tensor, Tensor]:
-    """Projected features (P, L, D) of every token and (P, D) of the end token, not normalised;
-    zeros where a text is over."""
-    model = clip.module
-    tokens = clip.tokenizer(texts).to(clip.device)
-    end = tokens.argmax(-1)
-    tokens = tokens[:, : int(end.max()) + 1]
-    x = model.token_embedding(tokens) + model.positional_embedding[: tokens.shape[1]]
-    mask = model.attn_mask[: tokens.shape[1], : tokens.shape[1]]
-    x = model.ln_final(model.transformer(x, attn_mask=mask)) @ model.text_projection
-    return x * (tokens != 0)[..., None], x[torch.arange(len(x)), end]
-
-
-def named_classes(captions: Iterable[str], classes: tuple[str, ...]) -> np.ndarray:
-    """(P, C) int8: whether a caption says the name of a class, or its plural in s, as a word."""
-    patterns = [re.compile(rf"\b{re.escape(name.lower())}s?\b") for name in classes]
-    said = [[bool(found.search(text.lower())) for found in patterns] for text in captions]
-    return np.array(said, np.int8).reshape(-1, len(classes))
 
 
 @dataclass

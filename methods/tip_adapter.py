@@ -1,63 +1,21 @@
 """Tip-Adapter and Tip-Adapter-F: the labelled images as a cache that is looked up by similarity."""
 
 import itertools
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import benchmark
-from benchmark import ABSENT, PRESENT, Clip, Part, Presets, Run, upload
+from benchmark import ABSENT, PRESENT, Clip, Part, Presets, Run
 from benchmark.metrics import average_precision
+from methods._key_value_cache import look_up, train_keys
 from methods._templates import check_template, class_features
 
 ALPHAS = (0.01, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
 BETAS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-
-
-def look_up(x: Tensor, keys: Tensor, values: Tensor, beta: float) -> Tensor:
-    """(B, C) of features (B, D), keys (n, D), both unit norm, and values (n, C): Σ over the keys of
-    exp(-β (1 - cosine)) · value (Zhang et al. 2022)."""
-    return torch.exp(-beta * (1 - x @ keys.T)) @ values
-
-
-def train_keys(
-    x: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    targets: Tensor,
-    zero_shot: Tensor,
-    options: Mapping[str, float],
-    rng: np.random.Generator,
-) -> Iterator[tuple[float, Tensor]]:
-    """Loss and keys (n, D) of Tip-Adapter-F after every epoch: AdamW on the cross entropy of the
-    training images x (n, D) with their own cache, α = β = 1, the rate a cosine over the epochs.
-
-    `values` and `targets` are label rows (n, C), of the keys and of the images; a target row is not
-    normalised, so an image with two labels counts twice, as in the official multi-label code.
-    `zero_shot` (n, C) are the images' logits without the cache.
-    """
-    learned = nn.Parameter(keys.clone())
-    optimizer = torch.optim.AdamW(
-        [learned], lr=options["learning_rate"], weight_decay=options["weight_decay"]
-    )
-    epochs, size = int(options["epochs"]), int(options["batch_size"])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    for _ in range(epochs):
-        total = torch.zeros((), device=keys.device)
-        for rows in upload(rng.permutation(len(keys)), keys.device).split(size):
-            logits = zero_shot[rows] + look_up(x[rows], learned, values, 1.0)
-            loss = F.cross_entropy(logits, targets[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * len(rows) / len(keys)
-        schedule.step()
-        yield total.item(), learned.detach()
 
 
 @dataclass
