@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from benchmark.files import write_atomically
 from benchmark.planned import Planned
+from benchmark.store import Store
 from reports import export, significance, summary
 from reports.columns import family_title
 from reports.figures import style
@@ -56,6 +57,8 @@ def build(
     tables = [*(main_table(group, tested) for group in groups), *filter(None, side)]
     write_tables(tables, out / "tables")
     text = summary.as_text(entries, groups, tested, embedded) if entries else ""
+    damaged = damaged_records(outs, {entry.id for entry in entries if entry.record})
+    text = "\n".join([*filter(None, [text]), *(f"{place}: {why}" for place, why in damaged)])
     if tables_only:
         return Report(out / "tables", text)
     export.write([entry.record for entry in entries if entry.record], out)
@@ -65,6 +68,7 @@ def build(
     first = summary.headlines(groups, tested)
     tables += [headline.table for headline in first if headline.table]
     data = content(entries, groups, tables, drawings, tested, looks, out)
+    data["damaged"] = damaged
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("report.html").render(
         counts=summary.counts(entries) if entries else "",
@@ -90,6 +94,17 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(path, html.encode())
     return Report(path, text)
+
+
+def damaged_records(outs: Sequence[Path], known: Collection[str]) -> list[tuple[str, str]]:
+    """(folder of a run, what is wrong with it) of every record that cannot be read and that no
+    other folder has."""
+    return [
+        (f"{out}/runs/{id}", why)
+        for out in outs
+        for id, why in Store(out).damaged().items()
+        if id not in known
+    ]
 
 
 def write_tables(built: Iterable[Table], folder: Path) -> None:

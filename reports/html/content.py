@@ -178,8 +178,11 @@ def _history(path: Path, pool: Pool) -> list[object]:
     """[position of the column names, rows], thinned."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        lines = list(csv.reader(file))
+    try:
+        with path.open(newline="") as file:
+            lines = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error):  # damaged: the run is shown without its curve
+        return []
     if len(lines) < 2:
         return []
     step = math.ceil((len(lines) - 1) / HISTORY_ROWS)

@@ -4,6 +4,7 @@ as heat maps."""
 import base64
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,10 +85,9 @@ def _line(
         "top": [[[int(c), round(float(scores[i, c]), 3)] for c in top[i]] for i in range(number)],
         "maps": maps,
     }
-    path = result.folder / "examples.npz"
-    if path.is_file():
-        with np.load(path) as stored:
-            weights, grid = stored["region_weights"].astype(np.float32), stored["grid"].tolist()
+    stored = _region_weights(result.folder / "examples.npz", scores.shape[1])
+    if stored is not None:
+        weights, grid = stored
         found["grid"] = grid
         regions = weights[:number, -grid[0] * grid[1] :]  # without the mean token that may lead
         for i in range(len(regions)):
@@ -95,6 +95,18 @@ def _line(
             shown = list(dict.fromkeys([*truth.tolist(), *top[i].tolist()]))[:MAPS]
             maps.append([[int(c), _digits(regions[i, :, c])] for c in shown])
     return found
+
+
+def _region_weights(path: Path, classes: int) -> tuple[NDArray[np.float32], tuple[int, int]] | None:
+    """(n, R, C) weights and (h, w) of their grid; None where there are none, or a damaged file."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            weights, (h, w) = stored["region_weights"].astype(np.float32), stored["grid"].tolist()
+    # numpy and zipfile raise whatever a broken file leads to
+    except Exception:
+        return None
+    fits = weights.ndim == 3 and weights.shape[1] >= h * w > 0 and weights.shape[2] == classes
+    return (weights, (h, w)) if fits and np.isfinite(weights).all() else None
 
 
 def _digits(weights: NDArray[np.float32]) -> str:

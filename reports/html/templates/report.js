@@ -364,7 +364,8 @@ function fillFailures() {
     ...failures.map(([, run]) => el("details", { class: "failure m m" + run.m },
       el("summary", {}, `${data.methods[run.m].label}, ${shared(run.setting).name}, ${shared(run.setting).dataset}, seed ${run.seed} `,
         el("span", { class: "soft" }, run.reason.slice(0, 300))),
-      command(run.command), el("pre", {}, run.log || run.reason))));
+      command(run.command), el("pre", {}, run.log || run.reason))),
+    ...data.damaged.map(([place, why]) => el("p", { class: "failure" }, `${place}: ${why}`)));
 }
 
 const fillProvenance = () => $("#provenance-area").replaceChildren(plainTable(["what", "value", "runs"], data.provenance, [0, 1]));
