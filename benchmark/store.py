@@ -130,6 +130,14 @@ def empty_record(spec: Spec, status: str, attempt: int = 1) -> Record:
     )
 
 
+def headline(record: Record) -> str:
+    """The first metric of the first view, "mAP 72.4", "" for a run without numbers."""
+    for metrics in record["metrics"].values():
+        for name, value in metrics.items():
+            return f"{name} {value:.1f}" if value is not None else ""
+    return ""
+
+
 class Store:
     """The results below `out`. Holds no state: two processes may each have one for the same
     folder."""

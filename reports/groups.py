@@ -267,8 +267,8 @@ def collect(
 def _bank(spec: Spec, row: Planned | None) -> tuple[str, ...]:
     """Runs with the same key share computed features."""
     needs = row.needs if row is not None and row.needs else spec.method.name
-    views = (str(spec.method.get("views", 1)), str(spec.method.get("augment", "")))
-    return (spec.dataset, spec.encoder.text, needs, *views)
+    copies = (str(spec.method.get("copies", 1)), str(spec.method.get("augment", "")))
+    return (spec.dataset, spec.encoder.text, needs, *copies)
 
 
 def failure(record: Record) -> str:

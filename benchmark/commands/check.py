@@ -30,6 +30,7 @@ from benchmark.run.selection import Selection
 from benchmark.spec import Choice
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Method, Run, Task, View, seed_for
 
+ZERO_SHOT = "zero_shot_clip"  # the method that others must beat
 TRAIN, VAL, TEST = 240, 60, 200  # images
 # fields that are lowered, where a method has them, for checks that need no quality
 FAST = {"epochs": 2}
@@ -156,12 +157,30 @@ def known_labels_have_influence(name: str) -> None:
 
 def beats_chance(name: str) -> None:
     """mAP is at least five points above the prevalence of the classes."""
-    task = toy_task()
-    average_precision = metrics.average_precision(
-        task.test.y, fitted_scores(make_method(name, fast=False), task)
-    )
-    mean, chance = 100 * np.nanmean(average_precision), 100 * (task.test.y == PRESENT).mean()
+    mean, chance = toy_precision(name), 100 * (toy_task().test.y == PRESENT).mean()
     assert mean > chance + 5, f"mAP {mean:.1f}, chance {chance:.1f}"
+
+
+@cache
+def toy_precision(name: str) -> float:
+    """mAP in percent of a whole fit on the toy task."""
+    task = toy_task()
+    scores = fitted_scores(make_method(name, fast=False), task)
+    return float(100 * np.nanmean(metrics.average_precision(task.test.y, scores)))
+
+
+def warning(name: str) -> str:
+    """What a method that trains should be told although it passes: that training made it worse
+    than the encoder it started from, or ""."""
+    if name == ZERO_SHOT:
+        return ""
+    mean, zero = toy_precision(name), toy_precision(ZERO_SHOT)
+    if mean >= zero:
+        return ""
+    return (
+        f"mAP {mean:.1f} is below zero-shot CLIP's {zero:.1f} on the same task: training made it "
+        f"worse. Look at learning rate, epochs and loss before comparing it."
+    )
 
 
 def vocabulary_is_as_declared(name: str) -> None:
@@ -276,5 +295,7 @@ def report(name: str, kind: str = "methods") -> int:
         except Exception as error:  # a plugin may raise anything; every check is reported
             failures += 1
             print(f"FAILED  {check.__name__}: {type(error).__name__}: {error}")
+    if kind == "methods" and not failures and (said := warning(name)):
+        print(f"warning {said}")
     print(f"{len(checks) - failures} passed, {failures} failed")
     return 1 if failures else 0

@@ -2,9 +2,11 @@
 again."""
 
 import argparse
+import contextlib
 import functools
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -21,6 +23,8 @@ from benchmark.spec import Job, nearest
 from benchmark.store import Record, Store
 from benchmark.sweep.slots import machine_slots, wait_for_slot
 
+SAME = 0.005  # points: equal in the two digits that are printed
+
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     out = Path(arguments.out)
@@ -30,7 +34,7 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     if arguments.checkpoint:
         checkpoint_file(out, record, arguments.checkpoint)
     machine_slots()  # a GPU that cannot be used is said before the work
-    return functools.partial(run, out, record, arguments.pdb, arguments.checkpoint)
+    return functools.partial(run, out, record, arguments.pdb, arguments.checkpoint, arguments.keep)
 
 
 def require_named(record: Record, named: list[str]) -> None:
@@ -54,9 +58,11 @@ def require_named(record: Record, named: list[str]) -> None:
         registry.locate(kind, name)  # what is gone is said before the work
 
 
-def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") -> int:
-    """Repeats a run with its output on the terminal; with `checkpoint`, only scores its
-    checkpoints/NAME.pt."""
+def run(
+    out: Path, record: Record, debug: bool = False, checkpoint: str = "", keep: bool = False
+) -> int:
+    """Repeats a run with its output on the terminal and says whether it was reproduced; the record
+    stays as it was unless `keep`. With `checkpoint`, only scores its checkpoints/NAME.pt."""
     print(f"{record['id']}  {record['spec'].label}")
     registry.register_plugins(record["provenance"].get("plugins", {}))
     with wait_for_slot(machine_slots(), print) as slot:
@@ -64,22 +70,66 @@ def run(out: Path, record: Record, debug: bool = False, checkpoint: str = "") ->
         if checkpoint:
             with switched(record["spec"].encoder.precision):
                 values = evaluate_checkpoint(record, out, checkpoint, torch.device(slot.device))
-        else:
-            job = Job(
-                record["spec"],
-                data=os.environ.get("LOWLABEL_DATA", str(data.root().resolve())),
-                plugins=registry.plugin_files(),
-            )
-            record = execute(job, out, slot.device, attempt=record["attempt"] + 1, debug=debug)
-            values = record["metrics"]
-    for view, metrics in values.items():
-        print(
-            f"{view}: "
-            + ", ".join(
-                f"{name} {value:.2f}" for name, value in metrics.items() if value is not None
-            )
+            print_metrics(values)
+            return 0 if record["status"] == "done" else 1
+        job = Job(
+            record["spec"],
+            data=os.environ.get("LOWLABEL_DATA", str(data.root().resolve())),
+            plugins=registry.plugin_files(),
         )
-    return 0 if record["status"] == "done" else 1
+        with contextlib.ExitStack() as stack:
+            place = out if keep else stack.enter_context(beside(out))
+            again = execute(job, place, slot.device, attempt=record["attempt"] + 1, debug=debug)
+    print_metrics(again["metrics"])
+    if again["status"] != "done":
+        return 1
+    same, text = compared(record, again)
+    print(text if keep else f"{text} The record is as it was; --keep overwrites it.")
+    return 0 if same or keep else 1
+
+
+@contextlib.contextmanager
+def beside(out: Path) -> Iterator[Path]:
+    """A result folder that vanishes, with the computed features of `out` in it."""
+    with tempfile.TemporaryDirectory(prefix="lowlabel-one-") as folder:
+        if (out / "features").is_dir():
+            (Path(folder) / "features").symlink_to((out / "features").resolve())
+        yield Path(folder)
+
+
+def print_metrics(values: dict[str, dict[str, float | None]]) -> None:
+    for view, metrics in values.items():
+        numbers = [f"{name} {v:.2f}" for name, v in metrics.items() if v is not None]
+        print(f"{view}: {', '.join(numbers)}")
+
+
+def compared(record: Record, again: Record) -> tuple[bool, str]:
+    """Whether a repeat gave every metric of the record, to what tables print and a digit more, and
+    a sentence."""
+    if record["status"] != "done":
+        return True, f"The record is {record['status']}: there is no number to reproduce."
+    gaps = {
+        (view, name): (value, again["metrics"].get(view, {}).get(name))
+        for view, metrics in record["metrics"].items()
+        for name, value in metrics.items()
+    }
+    found = {
+        place: abs(old - new)
+        for place, (old, new) in gaps.items()
+        if old is not None and new is not None
+    }
+    (view, name), (old, new) = next(iter(gaps.items()))
+    missing = [place for place, (one, other) in gaps.items() if (one is None) != (other is None)]
+    headline = f"{old:.2f} = {new:.2f}" if old is not None and new is not None else "–"
+    if not missing and max(found.values(), default=0.0) < SAME:
+        return True, f"reproduced: {name} {headline} ({view}), and every other metric."
+    worst = max(found, key=lambda place: found[place]) if found else missing[0]
+    before, now = gaps[worst]
+    change = f"{found[worst]:.2f}" if worst in found else "a metric that one of them lacks"
+    return False, (
+        f"not reproduced: {name} ({view}) was {old} and is {new}; the largest difference is "
+        f"{change}, {worst[1]} ({worst[0]}), {before} before and {now} now."
+    )
 
 
 def evaluate_checkpoint(

@@ -226,6 +226,9 @@ def _add_others(parsers: dict[str, _Parser]) -> None:
     )
     parsers["one"].add_argument("--pdb", action="store_true", help="debugger at the exception")
     parsers["one"].add_argument(
+        "--keep", action="store_true", help="overwrite the record; default: only compare with it"
+    )
+    parsers["one"].add_argument(
         "--checkpoint", default="", metavar="NAME", help="evaluate checkpoints/NAME.pt, no training"
     )
 

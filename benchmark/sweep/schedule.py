@@ -26,7 +26,7 @@ from joblib.externals.loky import get_reusable_executor
 
 from benchmark.files import share
 from benchmark.spec import Job
-from benchmark.store import Record, Store, empty_record
+from benchmark.store import Record, Store, empty_record, headline
 from benchmark.sweep.dask import NoScheduler, parse_address, spread_over_dask
 from benchmark.sweep.manifest import Sweep, sweep_folder
 from benchmark.sweep.order import order
@@ -187,7 +187,9 @@ def _run_one_here(sweep: Sweep, job: Job, execute: Callable[..., Record], slot: 
         id=job.id,
         status=ended["status"] if ended else "unwritten",
         seconds=time.time() - start,
-        message=ended["error"].get("message", "") if ended else "its record was removed",
+        message=(ended["error"].get("message", "") or headline(ended))
+        if ended
+        else "its record was removed",
     )
 
 

@@ -24,7 +24,7 @@ from typing import IO, NamedTuple
 
 from benchmark.files import ROOT, share, unlock
 from benchmark.spec import Job, JsonObject
-from benchmark.store import Failure, Store, empty_record
+from benchmark.store import Failure, Store, empty_record, headline
 from benchmark.sweep.manifest import Sweep
 from benchmark.sweep.slots import Slot, holders, lease, machine_slots
 
@@ -159,6 +159,7 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> boo
     else:
         status, found = ended["status"], ended["error"]
         message = ": ".join(filter(None, [found.get("type"), found.get("message")]))
+        message = message or headline(ended)
     sweep.tell(
         slot=worker.slot.name,
         id=job.id,

@@ -40,3 +40,13 @@ def test_the_checks_can_fail(tmp_path, monkeypatch, capsys):
         "beats_chance",
     ):
         assert f"FAILED  {name}" in printed
+
+
+def test_training_that_makes_it_worse_is_a_warning(monkeypatch, capsys):
+    reached = {"zero_shot_clip": 60.0, "coop": 52.3, "dualcoop": 61.0}
+    monkeypatch.setattr(check, "toy_precision", reached.__getitem__)
+    monkeypatch.setattr(check, "CHECKS", ())
+    assert check.report("coop") == 0
+    assert "warning mAP 52.3 is below zero-shot CLIP's 60.0" in capsys.readouterr().out
+    for name in ("dualcoop", "zero_shot_clip"):
+        assert check.report(name) == 0 and "warning" not in capsys.readouterr().out

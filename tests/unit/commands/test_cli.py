@@ -23,7 +23,7 @@ SURFACE = {
     "--fresh --data --allow-subset --out",
     "report": "--out --open --tables-only",
     "list": "kind --data --allow-subset",
-    "one": "id --out --data --allow-subset --plugin --pdb --checkpoint",
+    "one": "id --out --data --allow-subset --plugin --pdb --keep --checkpoint",
     "new": "kind name",
     "check": "name",
     "diff": "a b --out",

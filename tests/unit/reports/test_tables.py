@@ -332,15 +332,15 @@ def test_published_lines_are_beside_measured_ones_of_the_same_data_only(tmp_path
 def test_cost_is_from_pixels_and_sums_are_apart(tmp_path):
     """The run that filled the bank paid for the features that the others found cached."""
     plan = []
-    for method, seconds in (("coop", 0.01), ("linear_probe", 7.0)):
-        spec = specification(method, partial(0.5))
+    for epochs, seconds in ((3, 0.01), (4, 7.0)):
+        spec = specification("coop", partial(0.5), epochs=epochs)
         plan.append(Planned(spec, "done", needs="global"))
         write_run(tmp_path, spec, images=40, cost={"feature_s": seconds})
     (group,) = tables_of(tmp_path, plan)[1]
     table = side.cost_table(group)
     labels = [column.label for column in table.columns]
     cold, cached, features = (labels.index(name) for name in labels[:3])
-    cells = row_of(table, "coop").cells
+    cells = row_of(table, "coop (epochs=3)").cells
     assert cells[features].value == 7.0
     assert cells[cold].value == pytest.approx(7.0 + cells[cached].value)
     assert "RAM, increase (MB)" in labels and "candidates tried" not in labels

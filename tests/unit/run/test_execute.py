@@ -230,7 +230,25 @@ def test_one_repeats_a_failed_run_and_says_how_it_ended(out, plugin, capsys):
     registry._files.clear()  # a new process knows the file only from the record
     assert one.run(out, one.find(Store(out), row.id[:6])) == 1
     assert "out of <b>ideas</b>" in capsys.readouterr().err
-    assert Store(out).read(row.id)["attempt"] == first["attempt"] + 1
+    assert Store(out).read(row.id)["attempt"] == first["attempt"]  # nothing is written …
+    assert one.run(out, one.find(Store(out), row.id[:6]), keep=True) == 1
+    assert Store(out).read(row.id)["attempt"] == first["attempt"] + 1  # … unless asked for
+
+
+def test_one_reproduces_a_run_and_writes_nothing(out, plugin, capsys):
+    (row,) = rows(out, plugin("epochs_idea", EPOCHS), seeds=(3,))
+    record = Store(out).read(row.id) or execute(row.job(), out)
+    folder = Store(out).folder(row.id)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    registry._files.clear()  # a new process knows the file only from the record
+    assert one.run(out, record) == 0
+    number = f"{record['metrics']['all']['mAP']:.2f}"
+    assert f"reproduced: mAP {number} = {number} (all)" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    record["metrics"]["all"]["mAP"] += 0.5  # as if the number had been another
+    assert one.run(out, record) == 1
+    said = capsys.readouterr().out
+    assert "not reproduced: mAP (all) was" in said and "largest difference is 0.50" in said
 
 
 def test_diff_explains_protocol_selection_and_parameters_in_words(out, plugin):
