@@ -97,10 +97,10 @@ class Estimator:
         return fit * fit_work(spec, size, pixels) + predict * predict_work(size, pixels), True
 
     def bank(self, spec: Spec, method: Method) -> float:
-        """Seconds for the features that are still missing, all copies together."""
+        """Seconds for the features that are still missing: of all images, and of the augmented
+        copies of the training images."""
         size = self.size(spec)
-        images = size.train + size.test
-        copies = method.copies if method.augment else 1
+        images = size.train + size.test + method.copies * size.train
         same = [
             bank
             for bank in self.banks
@@ -109,8 +109,8 @@ class Estimator:
             and bank["image_size"] == spec.encoder.image_size
             and bank.get("architecture", spec.encoder.name) == spec.encoder.name
         ]
-        there = sum(float(bank["images_there"]) for bank in same[:copies])
-        missing = max(0.0, images * copies - there)
+        there = sum(float(bank["images_there"]) for bank in same[: 1 + method.copies])
+        missing = max(0.0, images - there)
         return missing * self.seconds_an_image(spec.encoder, method.needs)
 
     def seconds_an_image(self, encoder: Encoder, kind: str) -> float:

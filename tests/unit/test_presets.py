@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import registry
 from benchmark.commands import main
+from benchmark.estimate import Estimator
+from benchmark.plan import Axes, make_plan
+from benchmark.store import Store
 from tests.fixtures.official import DATASETS, planned_spec, stand_in
 
 VOC = {"context_length": 16, "class_specific": True, "learning_rate": 0.001}
@@ -89,6 +93,18 @@ def test_an_augmentation_that_nothing_is_drawn_from_is_an_error(tmp_path: Path) 
         planned_spec(tmp_path, "dualcoop(augment='dualcoop')", "partial", "voc2007")
     with pytest.raises(ValueError, match="copies=3 needs an augmentation"):
         planned_spec(tmp_path, "coop(copies=3)", "partial", "voc2007")
+
+
+def test_copies_have_a_price_in_the_plan(tmp_path: Path) -> None:
+    text = 'dualcoop(augment="dualcoop", copies=8)'
+    axes = Axes(("dualcoop", text), ("partial(dataset='digits', known=0.5)",))
+    plain, augmented = make_plan(axes, Store(tmp_path / "no-results"))
+    features = Estimator([], tmp_path).bank
+    method = registry.rebuild("methods", augmented.spec.method)
+    bare = registry.rebuild("methods", plain.spec.method)
+    alone = features(plain.spec, bare)
+    assert features(augmented.spec, method) > 5 * alone > 0  # eight copies of the training images
+    assert augmented.seconds > plain.seconds
 
 
 @pytest.fixture
