@@ -210,6 +210,13 @@ def _add_others(parsers: dict[str, _Parser]) -> None:
     )
     report.add_argument("--open", action="store_true", help="open the report in a browser")
     report.add_argument("--tables-only", action="store_true", help="only results/tables")
+    report.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also tables/NAME.csv by NAME(targets, scores) of NAME.py, from the kept scores",
+    )
 
     parsers["data"].add_argument("name", nargs="?", help="a data set; default: all")
     parsers["data"].add_argument("--download", action="store_true", help="fetch what is missing")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmark import data, registry
+from benchmark.commands import own_metrics
 from benchmark.commands.suite import Suite
 from benchmark.plan import recorded_rows
 from benchmark.planned import Planned, kept
@@ -22,11 +23,15 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
             raise FileNotFoundError(
                 f"There is no result folder {out}. Run `python run_all.py` first, or give --out."
             )
+    for path in arguments.metric:
+        own_metrics.read(Path(path))
     return functools.partial(write, outs, arguments)
 
 
 def write(outs: list[Path], arguments: argparse.Namespace) -> int:
     path = build(outs, tables_only=arguments.tables_only)
+    for table in own_metrics.write(outs, list(map(Path, arguments.metric))):
+        print(f"Metric: {table.resolve()}")
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     return 0

@@ -21,7 +21,7 @@ SURFACE = {
     "--backend --address --slots --per-gpu --timeout --tensorboard",
     "plan": "--settings --methods --datasets --encoders --seeds --selection --limit --shard "
     "--fresh --data --allow-subset --out",
-    "report": "--out --open --tables-only",
+    "report": "--out --open --tables-only --metric",
     "list": "kind --data --allow-subset",
     "one": "id --out --data --allow-subset --plugin --pdb --keep --checkpoint",
     "new": "kind name",
