@@ -16,6 +16,7 @@ from benchmark.sources import Read, as_it_stands, as_loaded, digest, import_clos
 
 ENGINE = ROOT / "benchmark" / "run" / "execute.py"
 LARGEST = 2_000_000  # bytes of a plugin file that a record names
+HOLD_LABELS = (ROOT / "benchmark" / "data", ROOT / "benchmark" / "run", ROOT / "settings")
 Plugins = Mapping[str, str]  # "kind:name" -> file outside the suite
 
 _frozen: set[Path] = set()
@@ -51,6 +52,19 @@ def require_unchanged(method: str, setting: str, dataset: str, plugins: Plugins)
     for file in _closure(method, setting, dataset, plugins, as_loaded):
         if file not in _frozen and as_loaded(file) != as_it_stands(file):
             raise ValueError(f"{file} was edited while the run was loading it; run it again")
+
+
+def require_blind(method: str, plugins: Plugins | None = None) -> None:
+    """Raises `ValueError` when a method, or a helper of it, imports what holds the test labels."""
+    file = _source("methods", method, plugins or {})
+    for reached in import_closure([file] if file else [], as_loaded):
+        for folder in HOLD_LABELS:
+            if folder in reached.parents:
+                name = ".".join(reached.relative_to(ROOT).with_suffix("").parts)
+                raise ValueError(
+                    f"the method {method} imports {name.removesuffix('.__init__')}, which leads to "
+                    "test labels; a method learns from what `fit` is handed"
+                )
 
 
 def freeze() -> None:

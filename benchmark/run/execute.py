@@ -26,7 +26,7 @@ from benchmark.run.scoring import score
 from benchmark.run.selection import Selection
 from benchmark.run.task_record import EXAMPLES, describe_task
 from benchmark.spec import Job, Spec
-from benchmark.staleness import loaded_digest, require_unchanged
+from benchmark.staleness import loaded_digest, require_blind, require_unchanged
 from benchmark.store import Record, Store, empty_record
 from benchmark.task import Method, Run, Scalars, seed_for
 
@@ -78,6 +78,7 @@ def _run(
     spec = job.spec
     code = (spec.methods, spec.setting.name, spec.dataset, job.plugins)
     record["provenance"]["code_digest"] = loaded_digest(*code)
+    require_blind(spec.method.name, job.plugins)
 
     # ---- task, encoder, features -----------------------------------------------------------------
     with meter.phase("feature"):

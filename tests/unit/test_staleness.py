@@ -64,6 +64,20 @@ def test_the_digest_is_of_the_code_that_was_loaded(tmp_path, monkeypatch):
         staleness.require_unchanged(*names, plugins)
 
 
+@pytest.mark.parametrize(
+    "text", ["from benchmark import data", "import settings.partial", "import _b"]
+)
+def test_a_method_that_imports_test_labels_is_refused(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(registry, "_files", {})
+    path = tmp_path / "peeking_idea.py"
+    path.write_text(f"def fit():\n    {text}\n")
+    (tmp_path / "_b.py").write_text("from benchmark.data import load\n")
+    with pytest.raises(ValueError, match="leads to test labels"):
+        staleness.require_blind("peeking_idea", {"methods:peeking_idea": str(path)})
+    for name in registry.names("methods"):
+        staleness.require_blind(name)
+
+
 def test_a_record_names_a_file_and_nothing_is_run(tmp_path):
     path, mark = tmp_path / "evil.py", tmp_path / "mark"
     path.write_text(f"open({str(mark)!r}, 'w')\n")
