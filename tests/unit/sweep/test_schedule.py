@@ -257,6 +257,19 @@ def test_progress(tmp_path, terminal):
     assert (f"done {jobs[0].id}" in printed) == (not terminal)  # one line for each run that ended
 
 
+def test_no_colour_where_it_is_not_wanted(tmp_path, monkeypatch):
+    """https://no-color.org: rich keeps the words, and the live view stays."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    text, job = io.StringIO(), a_job(1)
+    console = Console(file=text, force_terminal=True, width=150)
+    with Progress([job], total=1, slots=1, folder=tmp_path, console=console) as progress:
+        event = {"host": "h", "slot": "s", "id": job.id, "status": "failed", "seconds": 1.0}
+        (tmp_path / "events.jsonl").write_text(json.dumps({**event, "message": "why"}) + "\n")
+        progress.update()
+    assert "why" in text.getvalue()
+    assert "\x1b[31m" not in text.getvalue() and "\x1b[91m" not in text.getvalue()
+
+
 def test_cost_measures_phases_and_the_peak_of_this_run():
     hoard = bytearray(b"x" * 80_000_000)
     before = peak_ram_bytes()
