@@ -177,7 +177,7 @@ async function copy(text, what) {
 
 /** Why a number is bold or not, in words. */
 function why(table, row, k) {
-  const cell = row.cells[k], verdict = cell.verdict;
+  const cell = row.cells[k], verdict = widened(cell.verdict);
   if (row.block === "oracle") return "Not ranked: its epoch was chosen on the test labels.";
   if (!columnOf(table, k).tested && table.place !== "first") return `Not marked: no test is made for ${columnOf(table, k).metric}.`;
   if (cell.marks.includes("≠")) return "Not marked: it has no seed in common with the best, so the two cannot be compared.";
@@ -197,7 +197,8 @@ function openCell(table, row, k) {
   const parts = [];
   if (cell.values) {
     const seeds = [...cell.values.entries()];
-    const interval = Number.isFinite(cell.low) ? `${cell.low.toFixed(2)} to ${cell.high.toFixed(2)}` : "one seed: none";
+    const [low, high] = intervalOf(cell);
+    const interval = Number.isFinite(low) ? `${low.toFixed(2)} to ${high.toFixed(2)}` : "one seed: none";
     parts.push(el("p", {}, `${table.title}; ${column.metric} (%)`),
       plainTable(["", ...seeds.map(([seed]) => `seed ${seed}`), "mean", "sd"],
         [[column.metric, ...seeds.map(([, value]) => value.toFixed(2)), cell.value.toFixed(2), cell.sd || "–"]]),
@@ -231,7 +232,7 @@ function openDrawer(ids, title, current = ids.find((id) => data.runs[id].metrics
 
 function runParts(id, run) {
   const setting = shared(run.setting);
-  const parts = [list({ run: id, state: run.state + (run.reason ? `: ${run.reason}` : ""), "data set": setting.dataset, setting: setting.name,
+  const parts = [list({ run: id, state: run.reason.startsWith(run.state) ? run.reason : run.state + (run.reason ? `: ${run.reason}` : ""), "data set": setting.dataset, setting: setting.name,
     selection: run.selection, seed: run.seed, encoder: shared(run.encoder), "labels known": run.known == null ? "" : run.known + " %",
     "candidates tried": run.trials, chosen: text(run.chosen), attempt: run.attempt > 1 ? run.attempt : "" })];
   if (run.command) parts.push(part(run.metrics || run.error ? "Run it again" : "Computed by"), command(run.command));

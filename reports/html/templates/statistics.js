@@ -66,7 +66,7 @@ const studentQuantile = (p, dof) => bisect((t) => studentAbove(t, dof), p, 0, 1e
 /** Chance that the range of k standard normal variables exceeds w. */
 function rangeAbove(w, k) {
   // 1 - k ∫ φ(z) [Φ(z) - Φ(z - w)]^(k-1) dz, as ∫ φ (1 - […]^(k-1)) so that small chances stay exact
-  const steps = 400, low = -8, high = 8 + Math.min(w, 30), h = (high - low) / steps;
+  const steps = 140, low = -8, high = 8 + Math.min(w, 30), h = (high - low) / steps;
   let inside = 0, mass = 0;
   for (let j = 0; j <= steps; j++) {
     const z = low + j * h, weight = (j === 0 || j === steps ? 1 : j % 2 ? 4 : 2) * Math.exp(-z * z / 2);

@@ -51,11 +51,16 @@ function numbers(table, cell, k) {
   const values = seedValues(table, cell, k);
   if (!values.size) return { hole: `no ${columnOf(table, k).metric} in the record`, short: "–", runs: cell.runs };
   const list = [...values.values()], value = mean(list), sd = Math.sqrt(variance(list));
-  const half = list.length > 1 ? studentQuantile(0.025, list.length - 1) * sd / Math.sqrt(list.length) : NaN;
   const same = columnOf(table, k).metric === table.columns[k].metric;
-  return { ...cell, values, value, text: fixed(value), sd: list.length > 1 ? fixed(sd) : "", n: list.length, low: value - half,
-    high: value + half, marks: [...(list.length < cell.planned ? [`${list.length}/${cell.planned}`] : []), ...(same ? cell.marks : cell.marks.filter((m) => m !== "↓"))],
+  return { ...cell, values, value, text: fixed(value), sd: list.length > 1 ? fixed(sd) : "", n: list.length,
+    marks: [...(list.length < cell.planned ? [`${list.length}/${cell.planned}`] : []), ...(same ? cell.marks : cell.marks.filter((m) => m !== "↓"))],
     best: false, second: false, verdict: null, given: cell.verdict, look: same ? cell.look : 0 };
+}
+
+/** The t interval of a cell's mean, found when it is asked for. */
+function intervalOf(cell) {
+  const half = cell.n > 1 ? studentQuantile(0.025, cell.n - 1) * Math.sqrt(variance([...cell.values.values()]) / cell.n) : NaN;
+  return [cell.value - half, cell.value + half];
 }
 
 /** Python's rounding of 1 decimal: the nearest double decides, so both print the same. */
@@ -91,7 +96,7 @@ function mark(table, block, members, k, everything) {
     .sort((a, b) => (a !== best) - (b !== best) || compared[b].cells[k].value - compared[a].cells[k].value);
   compared.forEach((row, i) => {
     const cell = row.cells[k];
-    cell.verdict = widened(verdicts[i]);
+    cell.verdict = verdicts[i];
     cell.best = Boolean(verdicts[i] && verdicts[i].tied && order.length > 1);
     cell.second = order.length > 1 && order[1] === i;
     cell.reference = best < 0 ? "" : compared[best].label;
@@ -177,7 +182,7 @@ function csvRows(table, row) {
     if (cell.hole !== undefined) numbers = [...Array(9).fill(""), cell.hole];
     else if (cell.values) {
       const p = cell.verdict ? cell.verdict.p : "", tied = cell.verdict ? (cell.verdict.tied ? "True" : "False") : "";
-      numbers = [cell.value, cell.n > 1 ? Math.sqrt(variance([...cell.values.values()])) : "", cell.n, cell.planned, cell.low, cell.high, p, tied, marks, ""];
+      numbers = [cell.value, cell.n > 1 ? Math.sqrt(variance([...cell.values.values()])) : "", cell.n, cell.planned, ...intervalOf(cell), p, tied, marks, ""];
     }
     return [...start, ...numbers, row.note].map(quoted).join(",");
   });

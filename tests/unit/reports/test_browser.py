@@ -35,11 +35,11 @@ def address(tmp_path_factory):
     small_sweep(out, seeds=2, levels=(0.1, 0.9), images=60)
     # the others lack this seed
     write_run(out, specification("lm_clip", partial(0.9), seed=2), images=60)
-    for text in HOSTILE.values():
+    for k, text in enumerate(HOSTILE.values()):
         error = {"type": "Error", "message": text, "log": text}
         write_run(
             out,
-            specification("positive_coop", partial(0.1), augment=text),
+            specification("positive_coop", partial(0.1), epochs=3 + k),
             status="failed",
             error=error,
         )
@@ -251,7 +251,7 @@ def test_the_drawer_explains_a_cell(opened):
             "dualcoop",
             ("seed 0", "seed 1", "95 % interval of the mean", "Bold: ", "Data set".lower()),
         ),
-        ("zero_shot_clip", ("Not bold: ", "below dualcoop", "p = ", "python run_all.py one ")),
+        ("zero_shot_clip", ("Not bold: ", "points below ", "p = ", "python run_all.py one ")),
     ):
         opened.execute_script(
             f"[...document.querySelectorAll('{TABLE} tbody.last tr:not(.block)')].find(r => "
