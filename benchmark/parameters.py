@@ -69,7 +69,7 @@ USUAL: dict[str, Range | OneOf] = {
     "epochs": AT_LEAST_ONE,
     "batch_size": AT_LEAST_ONE,
     "context_length": AT_LEAST_ONE,
-    "views": AT_LEAST_ONE,
+    "copies": NOT_NEGATIVE,
     "draws": POSITIVE,
     "learning_rate": POSITIVE,
     "momentum": Range(low=0, below=1),

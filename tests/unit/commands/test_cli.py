@@ -66,7 +66,7 @@ def test_verbs_and_flags_are_frozen():
         (["plan", "--methods", "coop(epochs=-1)"], "epochs=-1 should be from 1"),
         (["plan", "--methods", "coop(learning_rate=1e999)"], "no finite number"),
         (["plan", "--methods", "lm_clip(draws=0.)"], "draws=0.0 should be above 0"),
-        (["plan", "--methods", "coop(views=-2)"], "from 1"),
+        (["plan", "--methods", "coop(copies=-2)"], "from 0"),
         (["plan", "--methods", "coop(augment=flop)"], "one of '', 'flip'"),
         (["plan", "--seeds", "5-2"], "smaller number first"),
         (["plan", "--seeds", "0-99999999999"], "too many"),

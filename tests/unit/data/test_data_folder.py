@@ -7,6 +7,7 @@ import run_all
 from benchmark import commands, data, registry
 from benchmark.data import folder
 from benchmark.store import Store
+from reports import page
 from tests.fixtures.miniatures import write_image
 
 CLASSES = ("cat", "traffic light", "dog")
@@ -94,7 +95,8 @@ def test_own_images_and_an_own_data_set_from_the_command_line(tmp_path, monkeypa
         *("--datasets", "folder(path=photos, labels=labels.csv)", "my_shapes.py"),
         *("--encoders", "pocket-RN", "--out", "results"),
     ]
-    monkeypatch.setattr("reports.page.build", lambda *given, **options: tmp_path)  # 15 seconds
+    report = page.Report(tmp_path, "")
+    monkeypatch.setattr(page, "build", lambda *given, **options: report)  # 15 seconds
     assert run("run", "--backend", "inline", *axes) == 0
     specs = {record["spec"].dataset for record in Store(tmp_path / "results").records()}
     assert specs == {"folder(labels='labels.csv', path='photos')", "my_shapes"}

@@ -155,7 +155,7 @@ def test_by_name_with_the_data_folder_of_the_environment(root, monkeypatch, tmp_
 
 
 def test_unknown_data_set_names_the_nearest():
-    with pytest.raises(ValueError, match=r"Did you mean 'voc2007'\? Known: coco2014, .*voc_mlt"):
+    with pytest.raises(ValueError, match=r"Did you mean 'voc2007'\? The nearest of .*voc_mlt"):
         data.load("voc07")
     assert {"voc2007", "coco2014", "nus_wide", "voc_mlt", "coco_mlt"} <= set(data.names())
     assert not any(name.startswith("_") or name == "download" for name in data.names())

@@ -53,12 +53,15 @@ def out(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
+def plugin(out, monkeypatch):
+    """Writes a plugin; one folder for all tests of the file, because records name their file."""
     monkeypatch.setattr(registry, "_files", {})
+    folder = out / "plugins"
+    folder.mkdir(exist_ok=True)
 
     def write(name: str, source: str) -> str:
-        (tmp_path / f"{name}.py").write_text(source)
-        return str(tmp_path / f"{name}.py")
+        (folder / f"{name}.py").write_text(source)
+        return str(folder / f"{name}.py")
 
     return write
 
