@@ -202,7 +202,7 @@ def test_oracle_chooses_unseen_and_generalised_apart(out, plugin, tmp_path, monk
 
 
 def test_a_checkpoint_is_evaluated_to_the_same_numbers(out, plugin, capsys):
-    path = plugin("epochs_idea", EPOCHS)
+    path = plugin("checkpoint_idea", EPOCHS)
     (row,) = rows(out, path, selection="oracle")
     record = Store(out).read(row.id) or execute(row.job(), out)
     again = one.evaluate_checkpoint(record, out, "best_valid_mAP", torch.device("cpu"))
