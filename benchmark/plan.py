@@ -3,6 +3,7 @@ order."""
 
 import dataclasses
 import itertools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class Row:
         """What a child process needs to compute this row."""
         return Job(
             self.spec,
+            cohort=cohort_of(self.spec),
             data=str(data.root().resolve()),
             plugins=registry.plugin_files(),
             seconds=self.seconds,
@@ -210,6 +212,18 @@ def _with_costs(
             seconds += estimator.bank(row.spec, needed[row.bank])
         estimated.append(dataclasses.replace(row, seconds=seconds, measured=measured))
     return estimated
+
+
+def cohort_of(spec: Spec) -> str:
+    """The same text for runs that `benchmark.run.cohort` may compute as one: they differ in seed,
+    label rate and what their method says; "" where it does not."""
+    may_differ = registry.load("methods", spec.method.name).may_differ
+    if may_differ is None:
+        return ""
+    state = spec.to_json() | {"seed": 0}
+    for part, names in (("method", may_differ), ("setting", ("known",))):
+        state[part] = {name: value for name, value in state[part].items() if name not in names}
+    return json.dumps(state, sort_keys=True)
 
 
 def shard(rows: list[Row], text: str) -> list[Row]:

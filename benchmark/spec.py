@@ -209,6 +209,7 @@ class Job:
     seconds: float = 0.0  # estimate
     bank: str = ""  # jobs with the same text share a feature bank
     tensorboard: bool = False
+    cohort: str = ""  # jobs with the same text can be computed as one
 
     @property
     def id(self) -> str:

@@ -65,6 +65,7 @@ class Cost(TypedDict, total=False):
     device: str
     threads: int
     shared_by: int  # runs at once on the device
+    cohort: int  # runs that were fitted as one; their seconds are shared equally
 
 
 class Provenance(TypedDict, total=False):

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -130,6 +130,9 @@ class Prompts(Protocol):
     def encode(self, *contexts: Tensor) -> tuple[Tensor, ...]:
         """Raw text features (C, D) for each context (M, W), or (C, M, W) class-specific."""
 
+    def encode_stack(self, contexts: Tensor) -> Tensor:
+        """(K, C, D) for K contexts (K, M, W) or (K, C, M, W), in one pass."""
+
 
 class Clip(Protocol):
     """The encoder as a method sees it; loaded when its weights are first needed.
@@ -238,6 +241,20 @@ class Method:
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns from the known labels."""
+        raise NotImplementedError
+
+    # Parameters in which runs may differ that `fit_many` fits together; None: there is no such.
+    may_differ: ClassVar[tuple[str, ...] | None] = None
+
+    @classmethod
+    def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
+        """Fits runs whose training parts have the same shape, each with the result of its own
+        `fit`; says for each what went wrong with it alone. Raises what concerns all of them."""
+        raise NotImplementedError
+
+    @classmethod
+    def bytes_a_member(cls, clip: Clip, member: Member) -> int:
+        """About what a step of `fit_many` needs for one run: so many as fit are fitted together."""
         raise NotImplementedError
 
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
@@ -384,3 +401,12 @@ class Run:
         if self.keep is not None:
             self.keep(epoch, method, scores)
         self.log(epoch=epoch, **scalars, **scores)
+
+
+class Member(NamedTuple):
+    """A run that is fitted together with others: what its own `fit` would be handed."""
+
+    method: Method
+    train: Part
+    val: Part
+    run: Run

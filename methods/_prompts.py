@@ -1,5 +1,7 @@
 """Learned contexts before the class names, of CoOp, DualCoOp and their relatives."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -45,6 +47,10 @@ class Prompts:
             context = context[:, chosen]
         return tuple(F.normalize(features, dim=-1) for features in encoder.encode(*context))
 
+    def bytes_a_step(self) -> int:
+        """About what a step needs for these contexts in the text tower."""
+        return sum(self.encoder.bytes_a_context(context.shape) for context in self.context)
+
     @torch.no_grad()
     def features(self, classes: tuple[str, ...]) -> tuple[Tensor, ...]:
         """K unit-norm features of any classes, remembered until the contexts change;
@@ -65,3 +71,18 @@ class Prompts:
         """Takes other vectors, for instance of an earlier epoch."""
         self.context = nn.Parameter(context.to(self.clip.device))
         self.cache.clear()
+
+
+def encode_together(prompts: Sequence[Prompts]) -> Tensor:
+    """Unit-norm features (G, K, C, D) with gradients, in one pass, of the contexts of G runs with
+    the same classes."""
+    contexts = torch.stack([own.context for own in prompts])
+    features = prompts[0].encoder.encode_stack(contexts.flatten(0, 1))
+    return F.normalize(features, dim=-1).unflatten(0, contexts.shape[:2])
+
+
+@torch.no_grad()
+def remember_together(prompts: Sequence[Prompts]) -> None:
+    """What `features` would compute for the classes of the training, for all in one pass."""
+    for own, features in zip(prompts, encode_together(prompts), strict=True):
+        own.cache = {own.classes: features.unbind()}

@@ -16,28 +16,29 @@ def aggregate_regions(
     region_scale: float = 20.0,
     logit_scale: float = 5.0,
 ) -> tuple[Tensor, Tensor]:
-    """(positive, negative) logits (B, C) of regions (B, R, D) and texts (C, D), of any norm (Sun et
-    al. 2022, eq. 3-4).
+    """(positive, negative) logits (…, B, C) of regions (…, B, R, D) and texts (…, C, D) of any norm
+    (Sun et al. 2022, eq. 3-4).
 
     Each class weighs the regions by the softmax of its scaled cosine with the positive text; the
     same weights serve the negative one. The logit is `logit_scale` times the weighted sum of the
-    scaled cosines.
+    scaled cosines. Leading dimensions are those of several runs.
     """
-    scores, weights = score_regions(
-        regions, torch.stack([text_positive, text_negative]), region_scale
-    )
-    positive, negative = (logit_scale * (weights * scores).sum(-1)).mT
+    texts = torch.stack([text_positive, text_negative], -3)
+    scores, weights = score_regions(regions, texts, region_scale)
+    logits = logit_scale * (weights.unsqueeze(-4) * scores).sum(-1)  # (…, K, C, B)
+    positive, negative = logits.mT.unbind(-3)
     return positive, negative
 
 
 def score_regions(regions: Tensor, texts: Tensor, region_scale: float) -> tuple[Tensor, Tensor]:
-    """Scaled cosines (K, C, B, R) with texts (K, C, D), and the region weights (C, B, R) of
-    texts[0]."""
-    flat = regions.flatten(0, 1).float()
+    """Scaled cosines (…, K, C, B, R) with texts (…, K, C, D), and the region weights (…, C, B, R)
+    of the first of the K."""
+    flat = regions.flatten(-3, -2).float()
     norms = torch.linalg.vector_norm(flat, dim=-1).clamp(min=1e-12)
-    cosines = F.normalize(texts.flatten(0, 1), dim=-1) @ flat.T / norms
-    scores = region_scale * cosines.view(*texts.shape[:2], *regions.shape[:2])
-    return scores, scores[0].softmax(-1)
+    cosines = F.normalize(texts.flatten(-3, -2), dim=-1) @ flat.mT / norms.unsqueeze(-2)
+    shape = (*texts.shape[:-1], *regions.shape[-3:-1])
+    scores = region_scale * cosines.view(shape)
+    return scores, scores.select(-4, 0).softmax(-1)
 
 
 def aggregate_evidence(

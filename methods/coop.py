@@ -1,16 +1,18 @@
 """CoOp for several labels per image: a learned context before every class name, on the global image
 feature."""
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark import PRESENT, UNKNOWN, Clip, Part, Preset, Presets, Run
-from methods._prompts import Prompts
-from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
+from benchmark import PRESENT, UNKNOWN, Clip, Member, Part, Preset, Presets, Run
+from methods._prompts import Prompts, encode_together, remember_together
+from methods._sgd import Group, Learner, SgdMethod, fit_together, weight_of_sum
 
 # Of scale and bias: at the larger rates of some presets the scale falls until contexts stall.
 CALIBRATION_RATE = 0.002
@@ -41,6 +43,7 @@ class Method(SgdMethod):
 
     title = "CoOp"
     needs = "global"
+    may_differ = ("learning_rate", "init", "loss_weight")
     PRESETS: ClassVar[Presets] = {
         "lmpt_voc_mlt": Preset(
             "LMPT lmpt/train.py, perhaps the CoOp rows of VOC-MLT: 'a photo of a', raw logits, ASL "
@@ -94,6 +97,43 @@ class Method(SgdMethod):
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns the context, and scale and bias when calibrated."""
+        (failure,) = self.fit_many(clip, [Member(self, train, val, run)])
+        if failure is not None:
+            raise failure
+
+    @classmethod
+    def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
+        """All contexts in one pass of the text tower."""
+        methods, weights = [cast(Method, member.method) for member in members], []
+        for method, (_, train, _, run) in zip(methods, members, strict=True):
+            torch.manual_seed(run.seed)
+            method._begin(clip, train)
+            weights.append(weight_of_sum(train.y, method.loss_weight))
+        first, prompts = methods[0], [method.prompts for method in methods]
+        weight = torch.tensor(weights, device=clip.device)
+
+        def objective(x: Tensor, y: Tensor) -> Tensor:
+            cosines = x @ encode_together(prompts)[:, 0].mT  # (G, B, C)
+            scale, bias, center = (
+                torch.stack(values)[:, None, None]
+                for values in zip(*((m.log_scale, m.bias, m.center) for m in methods), strict=True)
+            )
+            logits = scale.exp() * (cosines - center) + bias
+            return weight * first.asymmetric_loss(logits, y)
+
+        learners = [
+            Learner(method, method._groups(), train, run)
+            for method, (_, train, _, run) in zip(methods, members, strict=True)
+        ]
+        return fit_together(learners, objective, functools.partial(remember_together, prompts))
+
+    @classmethod
+    def bytes_a_member(cls, clip: Clip, member: Member) -> int:
+        """Of the text tower; the rest is small."""
+        return cast(Method, member.method)._start(clip, member.train.classes).bytes_a_step()
+
+    def _begin(self, clip: Clip, train: Part) -> None:
+        """Everything learned, at its start."""
         self.prompts = self._start(clip, train.classes)
         (text,) = self.prompts.features(train.classes)
         calibrated = self.variant == "calibrated"
@@ -106,15 +146,12 @@ class Method(SgdMethod):
         # so that the many negatives need not pull everything down
         start = log_odds(train.y) if calibrated else 0.0
         self.bias = nn.Parameter(torch.tensor(start, device=clip.device), requires_grad=calibrated)
-        weight = weight_of_sum(train.y, self.loss_weight)
 
-        def objective(x: Tensor, y: Tensor) -> Tensor:
-            return weight * self.asymmetric_loss(self._logits(x, *self.prompts.encode()), y)
-
+    def _groups(self) -> list[Group]:
         groups = [Group([self.prompts.context], self.learning_rate)]
-        if calibrated:
+        if self.variant == "calibrated":
             groups.append(Group([self.log_scale, self.bias], CALIBRATION_RATE, weight_decay=0.0))
-        fit_groups(self, groups, objective, train, run, self.prompts.cache.clear)
+        return groups
 
     def _start(self, clip: Clip, classes: tuple[str, ...]) -> Prompts:
         return Prompts(clip, classes, (self.init,), self.context_length, self.class_specific)

@@ -1,15 +1,17 @@
 """DualCoOp: a positive and a negative learned context per class, on the regions of an image."""
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from benchmark import Clip, Part, Preset, Presets, Run
-from methods._prompts import Prompts
+from benchmark import Clip, Member, Part, Preset, Presets, Run
+from methods._prompts import Prompts, encode_together, remember_together
 from methods._regions import aggregate_regions, score_regions
-from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
+from methods._sgd import Group, Learner, SgdMethod, fit_together, weight_of_sum
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Method(SgdMethod):
 
     title = "DualCoOp"
     needs = "regions"
+    may_differ = ("learning_rate", "init_positive", "init_negative", "loss_weight")
     PRESETS: ClassVar[Presets] = {
         "plain_partial_voc2007": Preset(
             "README: lr 0.001, --csc; table of parameters: 0.3 M, so 16 vectors a class. Plain "
@@ -153,18 +156,48 @@ class Method(SgdMethod):
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Learns both contexts."""
-        self.prompts = self._start(clip, train.classes)
-        weight = weight_of_sum(train.y, self.loss_weight)
-        count = self.classes_per_batch
+        (failure,) = self.fit_many(clip, [Member(self, train, val, run)])
+        if failure is not None:
+            raise failure
+
+    @classmethod
+    def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
+        """All contexts in one pass of the text tower."""
+        methods, weights = [cast(Method, member.method) for member in members], []
+        for method, (_, train, _, run) in zip(methods, members, strict=True):
+            torch.manual_seed(run.seed)
+            method.prompts = method._start(clip, train.classes)
+            weights.append(weight_of_sum(train.y, method.loss_weight))
+        first, prompts = methods[0], [method.prompts for method in methods]
+        weight, count = torch.tensor(weights, device=clip.device), first.classes_per_batch
 
         def objective(x: Tensor, y: Tensor) -> Tensor:
-            chosen = run.rng.permutation(y.shape[1])[:count] if 0 < count < y.shape[1] else None
-            return weight * self.asymmetric_loss(
-                self._logits(x, *self.prompts.encode(chosen)), y if chosen is None else y[:, chosen]
-            )
+            if 0 < count < y.shape[-1]:  # classes of its own for each run
+                chosen = [member.run.rng.permutation(y.shape[-1])[:count] for member in members]
+                texts = torch.stack(
+                    [
+                        torch.stack(own.encode(some))
+                        for own, some in zip(prompts, chosen, strict=True)
+                    ]
+                )
+                y = torch.stack([own[:, some] for own, some in zip(y, chosen, strict=True)])
+            else:
+                texts = encode_together(prompts)  # (G, K, C, D)
+            return weight * first.asymmetric_loss(first._logits(x, *texts.unbind(1)), y)
 
-        groups = [Group([self.prompts.context], self.learning_rate)]
-        fit_groups(self, groups, objective, train, run, self.prompts.cache.clear)
+        learners = [
+            Learner(method, [Group([method.prompts.context], method.learning_rate)], train, run)
+            for method, (_, train, _, run) in zip(methods, members, strict=True)
+        ]
+        return fit_together(learners, objective, functools.partial(remember_together, prompts))
+
+    @classmethod
+    def bytes_a_member(cls, clip: Clip, member: Member) -> int:
+        """Of the text tower and of the regions, their scores and weights."""
+        method = cast(Method, member.method)
+        prompts = method._start(clip, member.train.classes)
+        regions = method.batch_size * (clip.grid[0] * clip.grid[1] + 1)
+        return prompts.bytes_a_step() + 4 * regions * (2 * clip.width + 8 * len(prompts.classes))
 
     def _start(self, clip: Clip, classes: tuple[str, ...]) -> Prompts:
         texts = (self.init_positive, self.init_negative)

@@ -103,14 +103,26 @@ class PromptEncoder:
     def encode(self, *contexts: Tensor) -> tuple[Tensor, ...]:
         """As a call for each of several contexts of one shape, DualCoOp's two for example, in a
         single pass."""
-        if contexts[0].dim() == 3 and len(contexts[0]) != len(self.texts):
+        return self.encode_stack(torch.stack(contexts)).unbind()
+
+    def encode_stack(self, contexts: Tensor) -> Tensor:
+        """Features (K, C, D) for K contexts that all classes share (K, M, W), or one per class (K,
+        C, M, W)."""
+        if contexts.dim() == 4 and contexts.shape[1] != len(self.texts):
             raise ValueError(
-                f"The contexts are for {len(contexts[0])} classes, but there are {len(self.texts)}."
+                f"The contexts are for {contexts.shape[1]} classes, but there are "
+                f"{len(self.texts)}."
             )
         if self.plain:
-            return tuple(self._encode_plainly(context) for context in contexts)
-        features = self._encode_packed(torch.stack(contexts))
-        return features.view(len(contexts), len(self.texts), -1).unbind()
+            return torch.stack([self._encode_plainly(context) for context in contexts])
+        return self._encode_packed(contexts).view(len(contexts), len(self.texts), -1)
+
+    def bytes_a_context(self, shape: torch.Size) -> int:
+        """About what the way back needs for one context (M, W) or (C, M, W)."""
+        if self.plain:
+            return 77 * len(self.texts) * self.width * 4 * 200  # a dozen layers of 16 widths
+        rows = shape[:-1].numel() + sum(map(len, self.suffixes))
+        return len(self.frozen.blocks) * self._bytes_a_block(rows)
 
     def _encode_packed(self, contexts: Tensor) -> Tensor:
         """Features (K·C, D) of contexts (K, M, W), each before all names, or (K, C, M, W), each
@@ -145,9 +157,12 @@ class PromptEncoder:
 
     def _kept_blocks(self, rows: int) -> int:
         """How many blocks can keep all that their way back needs; on a GPU all of them."""
-        width, hidden = self.width, self.frozen.blocks[0].hidden
-        bytes_a_block = 4 * rows * (hidden + 5 * width)
-        return len(self.frozen.blocks) if self._device.type == "cuda" else KEPT // bytes_a_block
+        if self._device.type == "cuda":
+            return len(self.frozen.blocks)
+        return KEPT // self._bytes_a_block(rows)
+
+    def _bytes_a_block(self, rows: int) -> int:
+        return 4 * rows * (self.frozen.blocks[0].hidden + 5 * self.width)
 
     def _layout(self, shape: torch.Size) -> Layout:
         """Where the rows stand for contexts (K, M) or (K, C, M); raises `ValueError` where a prompt

@@ -27,6 +27,7 @@ class Meter:
 
     def __init__(self, device: torch.device | str) -> None:
         self.device = torch.device(device)
+        self.cohort = 1  # runs that were fitted as one; each has its equal share of the seconds
         self.seconds = {"feature": 0.0, "fit": 0.0, "predict": 0.0}
         gc.collect()
         with contextlib.suppress(AttributeError, OSError):  # glibc keeps what was freed
@@ -65,6 +66,7 @@ class Meter:
             if on_gpu
             else 0.0,
             "trainable_parameters": trainable_parameters,
+            "cohort": self.cohort,
             "device": torch.cuda.get_device_name(self.device) if on_gpu else processor_name(),
             "threads": torch.get_num_threads(),
             # set by the scheduler, see devices.Slot

@@ -6,6 +6,7 @@ hidden labels are dropped before a method sees them, test labels never leave thi
 record are written by the store.
 """
 
+import contextlib
 import json
 import os
 import pdb
@@ -13,6 +14,7 @@ import random
 import shutil
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,81 +40,112 @@ def execute(
 
     With `debug` the debugger opens where the exception was raised.
     """
-    store = Store(out)
-    store.attempt(job.id)
-    record, scores = empty_record(job.spec, "failed", attempt), None
-    record["provenance"] = {
-        **provenance.of_this_process(),
-        "plugins": dict(job.plugins),
-        "start": provenance.now(),
-    }
-    meter = None
-    try:
-        meter = cost.Meter(device)
-        os.environ["LOWLABEL_DATA"] = job.data
-        registry.register_plugins(job.plugins)
-        with switched(job.spec.encoder.precision):
-            scores = _run(job, record, store, torch.device(device), meter)
-        record["status"] = "done"
-    except Exception as error:
-        text = traceback.format_exc()
+    this = Attempt(job, out, device, attempt)
+    with this.recorded(debug):
+        this.start(cost.Meter(device))
+        this.fit()
+        this.score()
+    return this.written()
+
+
+class Attempt:
+    """One try at a run, step by step: `start`, `fit`, `score`, each inside `recorded`, then
+    `written`."""
+
+    def __init__(self, job: Job, out: Path, device: str, number: int) -> None:
+        self.job, self.store, self.device = job, Store(out), torch.device(device)
+        self.store.attempt(job.id)
+        self.folder = self.store.folder(job.id) / "attempt"
+        self.record = empty_record(job.spec, "failed", number)
+        self.record["provenance"] = {
+            **provenance.of_this_process(),
+            "plugins": dict(job.plugins),
+            "start": provenance.now(),
+        }
+        self.meter: cost.Meter | None = None
+        self.scores: np.ndarray | None = None
+
+    @contextlib.contextmanager
+    def recorded(self, debug: bool = False) -> Iterator[None]:
+        """With the encoder's precision; what is raised inside ends up in the record."""
+        try:
+            with switched(self.job.spec.encoder.precision):
+                yield
+        except Exception as error:
+            self.fail(error)
+            if debug:
+                pdb.post_mortem(error.__traceback__)
+
+    def fail(self, error: Exception) -> None:
+        """Why the run has no result."""
+        text = "".join(traceback.format_exception(error))
         sys.stderr.write(text)
-        record["status"] = "failed"
-        record["error"] = {"type": type(error).__name__, "message": str(error), "log": text[-2000:]}
-        if debug:
-            pdb.post_mortem(error.__traceback__)
-    finally:
-        shutil.rmtree(store.folder(job.id) / "attempt" / "scratch", ignore_errors=True)
-    if meter is not None:
-        record["cost"] = meter.cost(record["cost"].get("trainable_parameters", 0))
-    record["provenance"]["end"] = provenance.now()
-    store.write(record, scores)
-    store.keep_attempt(job.id)
-    return record
+        self.record["error"] = {
+            "type": type(error).__name__,
+            "message": str(error),
+            "log": text[-2000:],
+        }
 
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.record["error"])
 
-def _run(
-    job: Job, record: Record, store: Store, device: torch.device, meter: cost.Meter
-) -> np.ndarray:
-    """The steps of a run; fills the record and returns test scores (N_test, C) float32."""
-    spec = job.spec
-    code = (spec.methods, spec.setting.name, spec.dataset, job.plugins)
-    record["provenance"]["code_digest"] = loaded_digest(*code)
-    require_blind(spec.method.name, job.plugins)
+    def start(self, meter: cost.Meter) -> None:
+        """Task, encoder and features; what the engine lends to the fit."""
+        self.meter, spec = meter, self.job.spec
+        os.environ["LOWLABEL_DATA"] = self.job.data
+        registry.register_plugins(self.job.plugins)
+        code = (spec.methods, spec.setting.name, spec.dataset, self.job.plugins)
+        self.record["provenance"]["code_digest"] = loaded_digest(*code)
+        require_blind(spec.method.name, self.job.plugins)
+        with meter.phase("feature"):
+            self.world = open_world(spec, self.store.out, self.device)
+        require_unchanged(*code)
+        self.record["task"] = describe_task(self.world.task, self.store)
+        self.run = Run(seed_for("fit", self.job.id), self.device, self.folder)
+        self.selection = Selection(spec.selection, self.world, self.run)
+        if self.job.tensorboard:
+            self.run.tensorboard = _tensorboard(self.run.folder, spec)
 
-    # ---- task, encoder, features -----------------------------------------------------------------
-    with meter.phase("feature"):
-        world = open_world(spec, store.out, device)
-    require_unchanged(*code)
-    task, method = world.task, world.method
-    record["task"] = describe_task(task, store)
+    def fit(self) -> None:
+        """The fit of this run alone."""
+        assert self.meter is not None
+        seed_everything(self.run.seed)
+        with self.meter.phase("fit"):
+            self.world.method.fit(self.world.clip, self.world.train, self.world.val, self.run)
 
-    # ---- fit -------------------------------------------------------------------------------------
-    run = Run(seed=seed_for("fit", job.id), device=device, folder=store.folder(job.id) / "attempt")
-    seed_everything(run.seed)
-    selection = Selection(spec.selection, world, run)
-    if job.tensorboard:
-        run.tensorboard = _tensorboard(run.folder, spec)
-    with meter.phase("fit"):
-        method.fit(world.clip, world.train, world.val, run)
-    selection.restore()
-    if run.tensorboard is not None:
-        run.tensorboard.close()
-    record["chosen"], record["trials"] = {**run.chosen, **selection.chosen}, run.trials
-    record["cost"]["trainable_parameters"] = _trainable_parameters(method)
+    def score(self) -> None:
+        """Test scores of the chosen state, and everything that the record says of them."""
+        assert self.meter is not None
+        world, run, record = self.world, self.run, self.record
+        self.selection.restore()
+        if run.tensorboard is not None:
+            run.tensorboard.close()
+        record["chosen"], record["trials"] = {**run.chosen, **self.selection.chosen}, run.trials
+        record["cost"]["trainable_parameters"] = _trainable_parameters(world.method)
+        with self.meter.phase("predict"):
+            scores = predict(world, world.test, world.task.classes)
+            val_scores = predict(world, world.val, world.val.classes)
+        record["provenance"]["weights_sha256"] = world.clip.weights_sha256
+        record["metrics"], record["per_class"] = score(world.task, scores, val_scores)
+        for views in self.selection.others():
+            _replace_views(record["metrics"], views, world)
+        if world.task.groups:
+            _add_centroid_distances(record["metrics"], world)
+        _write_examples(world, run.folder)
+        self.scores, record["status"] = scores, "done"
 
-    # ---- predict and score -----------------------------------------------------------------------
-    with meter.phase("predict"):
-        scores = predict(world, world.test, task.classes)
-        val_scores = predict(world, world.val, world.val.classes)
-    record["provenance"]["weights_sha256"] = world.clip.weights_sha256
-    record["metrics"], record["per_class"] = score(task, scores, val_scores)
-    for views in selection.others():
-        _replace_views(record["metrics"], views, world)
-    if task.groups:
-        _add_centroid_distances(record["metrics"], world)
-    _write_examples(world, run.folder)
-    return scores
+    def written(self) -> Record:
+        """The record, on disk."""
+        shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+        record = self.record
+        if self.meter is not None:
+            parameters = record["cost"].get("trainable_parameters", 0)
+            record["cost"] = self.meter.cost(parameters)
+        record["provenance"]["end"] = provenance.now()
+        self.store.write(record, self.scores)
+        self.store.keep_attempt(self.job.id)
+        return record
 
 
 def seed_everything(seed: int) -> None:

@@ -1,0 +1,112 @@
+"""A cohort: runs that differ in label rate, seed and the like, fitted as one.
+
+They share encoder, features and the shapes of a step, so that one pass of the text tower serves all
+of them. Each keeps its own labels, order of images, seed, record and failure. Seconds of the fit
+are shared equally (`cost.cohort` says among how many); the memory is that of the whole cohort.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import torch
+
+from benchmark.clip.precision import switched
+from benchmark.run.cost import Meter
+from benchmark.run.execute import Attempt, execute
+from benchmark.spec import Job
+from benchmark.store import Record
+from benchmark.task import Member
+
+__all__ = ["execute", "execute_cohort"]  # what a child is asked for
+
+SHARE = 0.25  # of the free memory for a step: other runs start on this machine too
+
+
+def execute_cohort(
+    jobs: Sequence[Job], out: Path, device: str = "cpu", attempt: int = 1
+) -> list[Record]:
+    """Runs jobs whose `cohort` is the same and writes their records.
+
+    A run that fails to start, diverges or cannot be scored fails alone. What concerns all of them,
+    such as memory that ran out, has each repeated by itself.
+    """
+    attempts = [Attempt(job, out, device, attempt) for job in jobs]
+    for this in attempts:
+        with this.recorded():
+            this.start(Meter(device))
+    started = [this for this in attempts if not this.has_failed]
+    for several in _alike(started):
+        _fit(several)
+    records = []
+    for this in attempts:
+        if not this.has_failed:
+            with this.recorded():
+                this.score()
+        records.append(this.written())
+    return records
+
+
+def _alike(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
+    """In groups with the same classes and the same number of images, so many at a time as fit the
+    free memory."""
+    groups: dict[object, list[Attempt]] = {}
+    for this in attempts:
+        train = this.world.train
+        groups.setdefault((train.classes, len(train)), []).append(this)
+    chosen = []
+    for group in groups.values():
+        size = _most(group[0])
+        chosen += [group[start : start + size] for start in range(0, len(group), size)]
+    return chosen
+
+
+def _most(first: Attempt) -> int:
+    """How many runs like this one a step has memory for."""
+    needed = type(first.world.method).bytes_a_member(first.world.clip, _member(first))
+    if first.device.type == "cuda":
+        free = torch.cuda.mem_get_info(first.device)[0] / int(
+            os.environ.get("LOWLABEL_SHARED_BY", "1")
+        )
+    else:
+        free = psutil.virtual_memory().available
+    return max(1, int(SHARE * free) // max(needed, 1))
+
+
+def _member(this: Attempt) -> Member:
+    world = this.world
+    return Member(world.method, world.train, world.val, this.run)
+
+
+def _fit(attempts: list[Attempt]) -> None:
+    """Fits these together, or, when that raises, each by itself from its start."""
+    first, meter = attempts[0], Meter(attempts[0].device)
+    try:
+        with switched(first.job.spec.encoder.precision), meter.phase("fit"):
+            failures = type(first.world.method).fit_many(
+                first.world.clip, [_member(this) for this in attempts]
+            )
+    except Exception as error:
+        sys.stderr.write(f"as one, {len(attempts)} runs failed ({error!r}): each by itself\n")
+        for this in attempts:
+            _again(this)
+        return
+    for this, failure in zip(attempts, failures, strict=True):
+        assert this.meter is not None
+        this.meter.seconds["fit"] += meter.seconds["fit"] / len(attempts)
+        this.meter.cohort = len(attempts)
+        this.meter.ram_before = min(this.meter.ram_before, meter.ram_before)
+        if failure is not None:
+            this.fail(failure)
+
+
+def _again(this: Attempt) -> None:
+    """Starts a run anew, since its order of images and its history were used up, and fits it."""
+    shutil.rmtree(this.folder, ignore_errors=True)
+    this.folder.mkdir(parents=True)
+    with this.recorded():
+        this.start(Meter(this.device))
+        this.fit()
