@@ -25,7 +25,7 @@ from benchmark.clip.encoder import Clip
 from benchmark.clip.image_tower import dense_features, frozen_copy, global_features
 from benchmark.clip.precision import of_frozen
 from benchmark.clip.preprocessing import augment_pixels
-from benchmark.features.chunked_array import CHUNK, ChunkedArray
+from benchmark.features.chunked_array import CHUNK, ChunkedArray, size
 from benchmark.features.prefetch import to_device
 from benchmark.features.reading import (
     MAX_LISTED,
@@ -247,6 +247,36 @@ class FeatureBank:
             yield chunk, (np.empty(0) if broken else torch.cat(values).numpy()), broken
 
 
+def make(
+    dataset: Dataset,
+    clip: Clip,
+    kind: str,
+    rows: list[np.ndarray],
+    folder: Path,
+    augment: str,
+    say: Callable[[str], None],
+) -> None:
+    """Stores what `stream` will serve: `rows` of copy 0, of copy 1, … Nothing when all copies
+    together are above the limit: then features are computed as they are asked for."""
+    banks = [FeatureBank(folder, dataset, clip, kind, copy, augment) for copy in range(len(rows))]
+    if sum(bank.nbytes for bank in banks) > size_limit_of(kind):
+        say(
+            f"{banks[0].array.label} would take {size(sum(bank.nbytes for bank in banks))} for "
+            f"{len(banks)} copies, above the limit of {size(size_limit_of(kind))}: they are "
+            f"computed again for every batch (LOWLABEL_BANK_LIMIT, in GB, raises it)"
+        )
+        return
+    for bank, wanted in zip(banks, rows, strict=True):
+        bank.ensure(wanted, print_progress(bank.array.label, write=say))
+
+
+def size_limit_of(kind: str) -> float:
+    """Bytes up to which features of a kind are stored."""
+    if kind == "pixels":
+        return PIXEL_LIMIT
+    return float(os.environ.get("LOWLABEL_BANK_LIMIT", SIZE_LIMIT / 1e9)) * 1e9
+
+
 def stream(
     dataset: Dataset,
     clip: Clip,
@@ -270,10 +300,15 @@ def stream(
     rows = np.asarray(rows, np.int64)
     if kind == "pixels":
         return _pixel_stream(
-            dataset, clip, rows, folder, PIXEL_LIMIT if size_limit is None else size_limit, progress
+            dataset,
+            clip,
+            rows,
+            folder,
+            size_limit_of(kind) if size_limit is None else size_limit,
+            progress,
         )
     if size_limit is None:
-        size_limit = float(os.environ.get("LOWLABEL_BANK_LIMIT", SIZE_LIMIT / 1e9)) * 1e9
+        size_limit = size_limit_of(kind)
     banks = [FeatureBank(folder, dataset, clip, kind, copy, augment) for copy in range(copies + 1)]
     stored = None
     if sum(bank.nbytes for bank in banks) <= size_limit:
@@ -375,8 +410,14 @@ def augmented(pixels: np.ndarray, name: str, seeds: np.ndarray) -> np.ndarray:
     )
 
 
-def print_progress(label: str, every: float = 10) -> Progress:
-    """A line on standard error every ten seconds: how far, how fast, how long still."""
+def to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_progress(
+    label: str, every: float = 10, write: Callable[[str], None] = to_stderr
+) -> Progress:
+    """A line every ten seconds: how far, how fast, how long still."""
     last = time.monotonic()
 
     def show(done: int, total: int, rate: float) -> None:
@@ -385,10 +426,6 @@ def print_progress(label: str, every: float = 10) -> Progress:
             last = time.monotonic()
             left = (total - done) / rate
             to_go = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-            print(
-                f"{label}: {done:,}/{total:,} images, {rate:.1f}/s, {to_go} to go",
-                file=sys.stderr,
-                flush=True,
-            )
+            write(f"{label}: {done:,}/{total:,} images, {rate:.1f}/s, {to_go} to go")
 
     return show

@@ -14,7 +14,7 @@ import random
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ import torch
 from benchmark import metrics, registry
 from benchmark.clip.precision import switched
 from benchmark.run import cost, provenance
-from benchmark.run.parts import World, open_world, predict
+from benchmark.run.parts import World, make_features, open_world, predict
 from benchmark.run.scoring import score
 from benchmark.run.selection import Selection
 from benchmark.run.task_record import EXAMPLES, describe_task
@@ -46,6 +46,14 @@ def execute(
         this.fit()
         this.score()
     return this.written()
+
+
+def prepare(job: Job, out: Path, device: str, say: Callable[[str], None]) -> None:
+    """Makes the features that the run will ask for, and tells how far it is."""
+    os.environ["LOWLABEL_DATA"] = job.data
+    registry.register_plugins(job.plugins)
+    with switched(job.spec.encoder.precision):
+        make_features(job.spec, out, torch.device(device), say)
 
 
 class Attempt:

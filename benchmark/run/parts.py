@@ -1,6 +1,7 @@
 """What one run works with: task, encoder, method, and the three parts as the method may see
 them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,11 +32,27 @@ class World:
 
 def open_world(spec: Spec, out: Path, device: torch.device) -> World:
     """Task, encoder, method and parts of a description."""
+    task, clip, method = _opened(spec, device)
+    return make_world(task, clip, method, out, device, seed_for("batches", spec.id))
+
+
+def _opened(spec: Spec, device: torch.device) -> tuple[Task, Clip, Method]:
     method = registry.rebuild("methods", spec.method)
     task = registry.rebuild("settings", spec.setting).build(spec.seed)
     task = limited(task, spec.limit) if spec.limit else task
-    clip = shared_clip(spec.encoder, device)
-    return make_world(task, clip, method, out, device, seed_for("batches", spec.id))
+    return task, shared_clip(spec.encoder, device), method
+
+
+def make_features(spec: Spec, out: Path, device: torch.device, say: Callable[[str], None]) -> None:
+    """Computes and stores what a run will read: all parts at once, so that the time to go and the
+    room on the disk are those of the whole; `say` is told now and then how far it is."""
+    task, clip, method = _opened(spec, device)
+    everything = np.concatenate([part.rows for part in (task.train, task.val, task.test)])
+    rows = [everything]
+    if method.augment and method.needs != "pixels":
+        rows += [task.train.rows] * (method.copies - 1)
+    images = without_labels(task.dataset)
+    bank.make(images, clip, method.needs, rows, out / "features", method.augment, say)
 
 
 _clips: dict[tuple[Encoder, torch.device], Clip] = {}

@@ -165,8 +165,12 @@ def _serve(connection: socket.socket, execute: Execute) -> None:
         _send(connection, {"event": "started", "id": id})
         try:
             job = Job.from_json(request["job"])
-            record = execute(job, Path(request["out"]), request["device"], request["attempt"])
-            error = record["error"]
+            if request["features"]:
+                _prepare(execute, job, request, connection)
+                error = {}
+            else:
+                record = execute(job, Path(request["out"]), request["device"], request["attempt"])
+                error = record["error"]
         # the border of the process: the supervisor writes the record
         except Exception as exception:
             traceback.print_exc()
@@ -178,6 +182,17 @@ def _serve(connection: socket.socket, execute: Execute) -> None:
             _give_back_gpu_memory()
         os.close(claim)
         _send(connection, _ended(request, error, bool(changed)))
+
+
+def _prepare(execute: Execute, job: Job, request: JsonObject, connection: socket.socket) -> None:
+    """Makes the features that runs will share, where the executor's module knows how to."""
+    prepare = getattr(sys.modules[execute.__module__], "prepare", None)
+
+    def say(text: str) -> None:
+        _send(connection, {"event": "progress", "id": request["job_id"], "text": text})
+
+    if prepare is not None:
+        prepare(job, Path(request["out"]), request["device"], say)
 
 
 def _described(exception: Exception) -> Failure:

@@ -82,7 +82,7 @@ class Progress:
 
     def _event(self, event: JsonObject) -> None:
         status = event["status"]
-        if status in ("waiting", "unusable"):
+        if status in ("waiting", "unusable", "features"):
             self._note(event)
             return
         place, id = (event["host"], event["slot"]), event["id"]
@@ -108,6 +108,9 @@ class Progress:
 
     def _note(self, event: JsonObject) -> None:
         """Why somebody does not work; said once, however many supervisors find it out."""
+        if event["status"] == "features":
+            self.say(event["message"])
+            return
         # the run of an unusable GPU is free again
         self.running.pop((event["host"], event["slot"]), None)
         ours = {id for id, _ in self.running.values()} | self.seen.keys()

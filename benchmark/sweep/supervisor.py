@@ -8,6 +8,7 @@ picked up by the next that walks past.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from benchmark.files import ROOT, share, unlock
+from benchmark.files import ROOT, lock, share, unlock
 from benchmark.spec import Job, JsonObject
 from benchmark.store import Failure, Store, empty_record, headline
 from benchmark.sweep.manifest import Sweep
@@ -81,7 +82,11 @@ def supervise(folder: str) -> None:
             worked = time.monotonic()
         else:
             if time.monotonic() - worked > SILENCE and reason:
-                left = [job.id for job in todo if job.id not in tried]
+                left = [
+                    job.id
+                    for job in todo
+                    if job.id not in tried and (not job.bank or _mark(sweep, job).exists())
+                ]
                 sweep.tell(slot="", status="waiting", message=reason, left=left[:100])
                 worked = time.monotonic() + 60  # and again after a minute
             time.sleep(3 * TICK)
@@ -103,6 +108,11 @@ def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: Slot, lease: IO
                 break
             if sweep.finished(job.id):
                 continue
+            state = _features(sweep, worker, job)
+            if state == "unusable":
+                return False
+            if state != "made":  # another slot makes them: we do not wait for it
+                continue
             with store.claim(job.id) as claim:
                 if claim is not None and not sweep.finished(job.id):
                     tried.add(job.id)
@@ -113,6 +123,41 @@ def _serve(sweep: Sweep, todo: list[Job], tried: set[str], slot: Slot, lease: IO
         worker.close()
         unlock(lease)  # said aloud: a process that got away has a copy of the handle
     return True
+
+
+def _features(sweep: Sweep, worker: "Worker", job: Job) -> str:
+    """Makes the features that runs share before the first of these: a job of its own, which has no
+    time limit and holds up no other slot. "made" also when that failed, since the run then says
+    why; "elsewhere" while another slot is at it."""
+    if not job.bank:
+        return "made"
+    made = _mark(sweep, job)
+    if made.exists():
+        return "made"
+    try:
+        file = made.with_suffix(".lock").open("ab")
+    except FileNotFoundError:  # the folder is gone: the sweep was stopped
+        return "stopped"
+    with file:
+        if not lock(file):
+            return "elsewhere"
+        if made.exists():
+            return "made"
+        Store(sweep.out).folder(job.id).mkdir(parents=True, exist_ok=True)  # for the log
+        status, error = worker.run(job, file, 1, features=True)
+        if status == "unusable":
+            message = f"{worker.slot.name} is left out: {error['message']}"
+            sweep.tell(slot=worker.slot.name, status="unusable", message=message)
+        if status in ("stopped", "unusable"):
+            return status
+        with contextlib.suppress(FileNotFoundError):
+            made.touch()
+        return "made"
+
+
+def _mark(sweep: Sweep, job: Job) -> Path:
+    """The file that says that the features of a job are there, or cannot be had."""
+    return sweep.folder / f"{hashlib.sha256(job.bank.encode()).hexdigest()[:16]}.bank"
 
 
 def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> bool:
@@ -220,8 +265,11 @@ class Worker:
         self.child: Child | None = None
         self.received = b""
 
-    def run(self, job: Job, claim: IO[bytes], attempt: int) -> tuple[str, Failure]:
-        """Has the child do one run. Returns ("ended", error), or how it did not end by itself:
+    def run(
+        self, job: Job, claim: IO[bytes], attempt: int, features: bool = False
+    ) -> tuple[str, Failure]:
+        """Has the child do one run, or make the `features` for it. Returns ("ended", error), or how
+        it did not end by itself:
 
         "crashed" (by a signal), "failed" (exit without an answer), "timeout", "stopped" (the sweep
         was), "unusable" (the GPU; the run did not begin).
@@ -238,13 +286,15 @@ class Worker:
             "out": str(self.sweep.out),
             "device": self.slot.device,
             "attempt": attempt,
+            "features": features,
             "log": str(log),
         }
         data = json.dumps(request).encode() + b"\n"
         with contextlib.suppress(ConnectionError):  # a child that is gone is noticed below
             sent = socket.send_fds(child.connection, [data], [claim.fileno()])
             child.connection.sendall(data[sent:])
-        limit = math.inf if self.sweep.timeout is None else self.sweep.timeout
+        limited = self.sweep.timeout is not None and not features
+        limit = self.sweep.timeout if limited and self.sweep.timeout else math.inf
         deadline, waking = time.monotonic() + max(limit, STARTUP), False
         while True:
             answer = self._answer(child)
@@ -253,6 +303,8 @@ class Worker:
                 deadline, waking = time.monotonic() + WAKE, True
             elif answer is not None and answer["event"] == "started":
                 deadline, waking = time.monotonic() + limit, False
+            elif answer is not None and answer["event"] == "progress":
+                self.sweep.tell(slot=self.slot.name, status="features", message=answer["text"])
             elif answer is not None and answer["event"] == "unusable":
                 self.close()
                 return "unusable", {"message": answer["message"]}
@@ -260,6 +312,8 @@ class Worker:
                 return _death(answer["code"])
             elif answer is not None:
                 assert answer["id"] == job.id, answer
+                if features:
+                    return "ended", answer["error"]
                 error: Failure = answer["error"] or {
                     "type": "NoRecord",
                     "message": "the run ended without writing a record",

@@ -142,6 +142,30 @@ def test_every_bad_run_gets_its_verdict_and_every_other_is_done(tmp_path, leases
     assert_nothing_is_left(leases)
 
 
+def test_features_are_made_once_before_their_runs_without_a_time_limit(tmp_path, leases, capsys):
+    """A run's limit does not count the features that it shares, and nobody waits for them while
+    there is other work."""
+    shared = [a_job(i, seconds=0.01, bank="slow features") for i in range(4)]
+    others = [a_job(i, seconds=0.01, bank="broken features") for i in range(4, 8)]
+    summary = run_jobs(
+        shared + others,
+        tmp_path,
+        backend="threading",
+        timeout=1.0,
+        executor="tests.fixtures.fake_executor:execute",
+    )
+    assert (summary.done, summary.timeout, summary.left) == (8, 0, 0)
+    made = {id: moment for moment, id, _ in notes(tmp_path, "bank")}
+    assert len(made) == 2  # not one for each run, nor for each slot
+    starts = {id: moment for moment, id, _ in notes(tmp_path, "start")}
+    slow = min(moment for id, moment in made.items() if id in {job.id for job in shared})
+    assert all(starts[job.id] >= slow + 1.5 for job in shared)
+    assert any(starts[job.id] < slow + 1.5 for job in others)
+    printed = capsys.readouterr().out
+    assert "half of slow features" in printed and "another sweep" not in printed
+    assert_nothing_is_left(leases)
+
+
 def test_a_segmentation_fault_is_tried_again_and_leaves_its_stack(tmp_path, leases):
     jobs = [a_job(0, "kill_once")]
     summary = run_jobs(
