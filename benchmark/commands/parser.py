@@ -198,13 +198,6 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--per-gpu", type=int, default=1, metavar="N", help="runs that share a GPU")
     how.add_argument(
-        "--cohort",
-        type=int,
-        default=0,
-        metavar="N",
-        help="runs computed as one at most; 0 chooses, 1 computes each by itself",
-    )
-    how.add_argument(
         "--timeout", default="", metavar="T", help="of one run: 90s, 30m, 2h (default: none)"
     )
     how.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")

@@ -32,7 +32,6 @@ class Sweep:
     slots: int = 0
     per_gpu: int = 1
     timeout: float | None = None  # seconds
-    cohort: int = 0  # runs computed as one at most: 0 = choose, 1 = each by itself
     environment: dict[str, str] = field(default_factory=dict)
     started_ns: int = 0  # by the clock of the file system, like the records
 

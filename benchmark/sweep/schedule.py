@@ -87,7 +87,6 @@ def run_jobs(
     slots: int = 0,
     per_gpu: int = 1,
     timeout: float | None = None,
-    cohort: int = 0,
     rerun: Collection[str] = (),
     environment: dict[str, str] | None = None,
     continue_command: str = "",
@@ -96,7 +95,6 @@ def run_jobs(
     """Computes every job that is not done (and those in `rerun`) and returns how they ended.
 
     `timeout` is seconds a run. `environment` is set in every child, on cluster workers too.
-    `cohort` limits how many runs are computed as one, 0 chooses, 1 computes each by itself.
     `executor` names the function (job, out, device, attempt) -> Record that a child calls. SIGINT
     and SIGTERM stop within two seconds.
     """
@@ -117,7 +115,6 @@ def run_jobs(
     count = 1 if backend in ("inline", "dask") else len(machine_slots(slots, per_gpu))
     with sweep_folder(out) as folder:
         sweep = Sweep(folder, out, order(todo), sorted(rerun), backend, os.getpid(), executor)
-        sweep.cohort = cohort
         sweep.slots, sweep.per_gpu, sweep.timeout, sweep.environment = (
             slots,
             per_gpu,
