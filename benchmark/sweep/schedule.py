@@ -157,11 +157,18 @@ def _run_here(sweep: Sweep, progress: Progress) -> bool:
         # one for all runs: a process that has used a GPU keeps it
         with wait_for_slot(candidates, progress.say) as slot:
             execute = getattr(importlib.import_module(module), function)
-            for job in sweep.jobs:
-                with store.claim(job.id) as claim:
-                    if claim is not None and not sweep.finished(job.id):
-                        _run_one_here(sweep, job, execute, slot)
-                        progress.update()
+            todo = sweep.jobs
+            while todo:
+                held: list[Job] = []  # by another sweep, which may die: looked at again
+                for job in todo:
+                    with store.claim(job.id) as claim:
+                        if claim is None:
+                            held.append(job)
+                        elif not sweep.finished(job.id):
+                            _run_one_here(sweep, job, execute, slot)
+                            progress.update()
+                todo = [job for job in held if not sweep.finished(job.id)]
+                time.sleep(3 * TICK if todo else 0)
     except KeyboardInterrupt:
         return True
     return False

@@ -233,12 +233,11 @@ def limit_log(path: Path) -> None:
     with contextlib.suppress(OSError):
         size = path.stat().st_size
         if size > LARGEST_LOG:
-            with path.open("r+b") as file:
+            left_out = f"[{size - KEPT_LOG:,} bytes before this were left out]\n"
+            with path.open("a+b") as file:  # appends, so that it overwrites nobody's line
                 file.seek(size - KEPT_LOG)
-                kept = file.read(KEPT_LOG)
-                file.seek(0)
-                file.truncate()
-                left_out = f"[{size - KEPT_LOG:,} bytes before this were left out]\n"
+                kept = file.read()  # to the end, which may have moved since
+                file.truncate(0)
                 file.write(left_out.encode() + kept)
 
 
