@@ -11,8 +11,8 @@ from benchmark.clip.encoder_name import parse_encoder
 from benchmark.clip.precision import switched
 from benchmark.features.bank import FeatureBank
 from benchmark.plan import Axes, make_plan
-from benchmark.run import execute as execute_module
-from benchmark.run.execute import execute
+from benchmark.run.cohort import execute  # what a sweep calls
+from benchmark.run.execute import Attempt
 from benchmark.spec import Encoder
 from benchmark.store import Store
 from benchmark.task import Dataset
@@ -47,18 +47,23 @@ def switches() -> tuple[bool, bool]:
 def test_a_run_turns_tf32_off_and_puts_the_switches_back(tmp_path, monkeypatch):
     before, seen = switches(), []
 
-    def run(*arguments):
+    def look(attempt, *arguments):
         seen.append(switches())
+
+    def look_and_fail(attempt):
+        look(attempt)
         raise RuntimeError("seen enough")
 
-    monkeypatch.setattr(execute_module, "_run", run)
+    monkeypatch.setattr(Attempt, "start", look)
+    monkeypatch.setattr(Attempt, "fit", look)
+    monkeypatch.setattr(Attempt, "score", look_and_fail)
     encoders = ("pocket-RN", "pocket-RN+tf32", "pocket-RN+bf16")
     settings = ("partial(known=.5,dataset='pictograms')",)
     axes = Axes(("zero_shot_clip",), settings, encoders=encoders)
     for row in make_plan(axes, Store(tmp_path)):
         execute(row.job(), tmp_path)
-    assert seen == [(False, False), (True, True), (False, False)]
-    assert switches() == before
+        assert switches() == before
+    assert seen == [(False, False)] * 3 + [(True, True)] * 3 + [(False, False)] * 3
     with pytest.raises(KeyError), switched("tf32"):
         raise KeyError
     assert switches() == before

@@ -8,7 +8,7 @@ from benchmark import registry
 from benchmark.plan import Axes, make_plan
 from benchmark.run.execute import execute
 from benchmark.store import Store
-from tests.unit.run.test_pretended_gpu import SMALL, shortened
+from tests.unit.run.test_pretended_gpu import METHODS, SMALL, shortened
 
 pytestmark = [
     pytest.mark.gpu,
@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", registry.names("methods"))
+@pytest.mark.parametrize("name", METHODS)
 def test_scores_are_those_of_the_cpu(tmp_path, monkeypatch, name):
     monkeypatch.setattr(registry, "_files", {})
     (tmp_path / "small.py").write_text(SMALL)
