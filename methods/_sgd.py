@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 import benchmark
 from benchmark import UNKNOWN, Part, Run
+from methods._learning_rates import WARM_UP, learning_rate
 from methods._losses import asymmetric_loss
-
-WARM_UP = 1e-5  # learning rate of the first epoch
 
 
 @dataclass
@@ -171,12 +170,6 @@ def _end_of_epoch(learner: Learner, epoch: int, loss: float, warm_up: float) -> 
     except Exception as error:
         return error
     return None
-
-
-def learning_rate(epoch: int, epochs: int, peak: float, warm_up: float = WARM_UP) -> float:
-    """Dassl's cosine with one constant warm-up epoch, which is not deducted: the last epoch does
-    not reach 0."""
-    return warm_up if epoch == 0 else 0.5 * peak * (1 + math.cos(math.pi * (epoch - 1) / epochs))
 
 
 def weight_of_sum(y: np.ndarray, weight: float) -> float:

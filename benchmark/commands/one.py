@@ -21,7 +21,8 @@ from benchmark.run.parts import open_world, predict
 from benchmark.run.scoring import score
 from benchmark.spec import Job, nearest
 from benchmark.store import Record, Store
-from benchmark.sweep.slots import machine_slots, wait_for_slot
+from benchmark.sweep.leases import wait_for_slot
+from benchmark.sweep.slots import machine_slots
 
 SAME = 0.005  # points: equal in the two digits that are printed
 

@@ -28,10 +28,11 @@ from benchmark.files import share
 from benchmark.spec import Job
 from benchmark.store import Record, Store, empty_record, headline
 from benchmark.sweep.dask import NoScheduler, parse_address, spread_over_dask
+from benchmark.sweep.leases import wait_for_slot
 from benchmark.sweep.manifest import Sweep, sweep_folder
 from benchmark.sweep.order import order
 from benchmark.sweep.progress import Progress
-from benchmark.sweep.slots import Slot, machine_slots, wait_for_slot
+from benchmark.sweep.slots import Slot, machine_slots
 from benchmark.sweep.supervisor import TICK, supervise
 
 BACKENDS = ("loky", "threading", "dask", "inline")

@@ -26,8 +26,9 @@ from typing import IO, NamedTuple
 from benchmark.files import ROOT, lock, share, unlock
 from benchmark.spec import Job, JsonObject
 from benchmark.store import Failure, Store, empty_record, headline
+from benchmark.sweep.leases import holders, lease
 from benchmark.sweep.manifest import Sweep
-from benchmark.sweep.slots import Slot, holders, lease, machine_slots
+from benchmark.sweep.slots import Slot, machine_slots
 
 # Nothing in the user's working folder may take the place of a module of ours.
 START = (
@@ -35,6 +36,9 @@ START = (
     "from benchmark.sweep.child import main; main(*sys.argv[1:])"
 )
 LARGEST_LOG, KEPT_LOG = 32_000_000, 4_000_000  # bytes
+# A run that a signal ended (out of memory, a segmentation fault) is tried once more; one that
+# raised or ran out of time is not: it would do so again.
+ATTEMPTS_AFTER_A_SIGNAL = 2
 TICK = 0.1  # seconds between two looks at the child and at the order to stop
 # seconds a child may need for its imports before a time limit applies: file systems can be slow
 STARTUP = 600
@@ -166,7 +170,7 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> boo
     store, start = Store(sweep.out), time.time()
     error: Failure = {}
     status = "failed"
-    for attempt in (1, 2):
+    for attempt in range(1, ATTEMPTS_AFTER_A_SIGNAL + 1):
         sweep.tell(slot=worker.slot.name, id=job.id, status="started", attempt=attempt)
         status, error = worker.run(job, claim, attempt)
         if status == "stopped":

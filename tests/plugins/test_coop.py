@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from benchmark.metrics import average_precision
+from methods._learning_rates import learning_rate
 from methods._prompts import Prompts
-from methods._sgd import learning_rate, weight_of_sum
+from methods._sgd import weight_of_sum
 from methods.coop import Method
 from tests.fixtures.tiny_prompts import CLASSES, UNSEEN, fit, make_clip, make_part
 

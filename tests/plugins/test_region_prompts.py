@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from methods._learning_rates import learning_rate
 from methods._losses import asymmetric_loss
 from methods._regions import aggregate_regions
-from methods._sgd import learning_rate
 from methods.dualcoop_plus import VARIANTS, aggregate_evidence
 from methods.dualcoop_plus import Method as DualCoOpPlus
 from methods.positive_coop import Method as PositiveCoOp

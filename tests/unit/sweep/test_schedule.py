@@ -16,6 +16,7 @@ from benchmark.run.cost import Meter, peak_ram_bytes
 from benchmark.store import Store
 from benchmark.sweep import gpus, slots
 from benchmark.sweep.child import poisoned
+from benchmark.sweep.leases import lease
 from benchmark.sweep.manifest import Sweep
 from benchmark.sweep.order import order
 from benchmark.sweep.progress import Progress, duration
@@ -114,17 +115,17 @@ def test_gpus_are_named_by_uuid_where_nvidia_smi_is_at_hand(machine, monkeypatch
 def test_a_lease_is_free_when_supervisor_and_child_are_gone():
     found = slots.machine_slots()
     with (
-        slots.lease(found) as (first, file),
-        slots.lease(found) as (second, _),
-        slots.lease(found) as third,
+        lease(found) as (first, file),
+        lease(found) as (second, _),
+        lease(found) as third,
     ):
         assert (first.name, second.name, third) == ("cpu-0", "cpu-1", None)
         child = subprocess.Popen(["sleep", "60"], pass_fds=[file.fileno()])
-    with slots.lease(found[:1]) as leased:
+    with lease(found[:1]) as leased:
         assert leased is None  # the supervisor let go, the child has not
     child.kill()
     child.wait()
-    with slots.lease(found[:1]) as leased:
+    with lease(found[:1]) as leased:
         assert leased[0].name == "cpu-0"
 
 
