@@ -127,6 +127,9 @@ class Prompts(Protocol):
     def initial_context(self, text: str) -> Tensor:
         """(M, W) word vectors of a text."""
 
+    def bytes_a_context(self, shape: torch.Size) -> int:
+        """About what a step needs for one context of that shape."""
+
     def encode(self, *contexts: Tensor) -> tuple[Tensor, ...]:
         """Raw text features (C, D) for each context (M, W), or (C, M, W) class-specific."""
 

@@ -78,7 +78,7 @@ def encode_together(prompts: Sequence[Prompts]) -> Tensor:
     the same classes."""
     contexts = torch.stack([own.context for own in prompts])
     features = prompts[0].encoder.encode_stack(contexts.flatten(0, 1))
-    return F.normalize(features, dim=-1).unflatten(0, contexts.shape[:2])
+    return F.normalize(features, dim=-1).view(*contexts.shape[:2], *features.shape[1:])
 
 
 @torch.no_grad()

@@ -163,11 +163,11 @@ def _serve(connection: socket.socket, execute: Execute) -> None:
             awake, before = True, traces.state()
         # the run's time counts from here, not from the imports
         _send(connection, {"event": "started", "id": id})
+        error: Failure = {}
         try:
             job = Job.from_json(request["job"])
             if request["features"]:
                 _prepare(execute, job, request, connection)
-                error = {}
             else:
                 record = execute(job, Path(request["out"]), request["device"], request["attempt"])
                 error = record["error"]
