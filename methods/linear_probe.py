@@ -23,8 +23,7 @@ WITHOUT_VALIDATION = 0.316  # the C of CLIP's README
 
 @dataclass
 class Method(_linear_layer.Probe):
-    """Logistic regression of methods.md §5.2 on global features (B, D), float64, one C for all
-    classes.
+    """Logistic regression on global features (B, D), float64, one C for all classes.
 
     `C` 0 means: choose it by the masked mAP of the validation part, then fit train and validation
     part together (0.316 where no validation label is known). Candidates of the sweep get at most

@@ -1,5 +1,5 @@
-"""LM-CLIP: full fine-tuning of CLIP on label captions, with a balanced asymmetric loss (methods.md
-§4)."""
+"""LM-CLIP: full fine-tuning of CLIP on label captions, with a balanced asymmetric loss;
+docs/protocols.md has the values of the paper beside ours."""
 
 import copy
 import math

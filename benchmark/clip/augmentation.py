@@ -3,8 +3,8 @@
 
 Images are RGB and already resized to the encoder's input: DualCoOp resizes first, Cutout's side is
 relative to the image, and only RandAugment's small cut-out (at most 20 pixels) is not. Written from
-the description in methods.md §3.7 of the package `randaugment` (1.0.2) and of DualCoOp's
-`CutoutPIL`.
+the papers (Cubuk et al. 2020; DeVries and Taylor 2017) and from what the package `randaugment`
+(1.0.2) and DualCoOp's `CutoutPIL` are described to do.
 """
 
 import math

@@ -19,12 +19,13 @@ import open_clip
 from open_clip.convert import convert_state_dict
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
-from benchmark.clip import checkpoint, weights
+from benchmark.clip import checkpoint, pocket, weights
 from benchmark.clip.encoder_name import model_config
 from benchmark.clip.image_tower import dense_features, global_features, set_image_size, stride
 from benchmark.clip.open_clip_types import Model
 from benchmark.clip.precision import of_frozen
 from benchmark.clip.preprocessing import STATISTICS, Transform, normalise
+from benchmark.clip.prompt_encoder import PromptEncoder
 from benchmark.spec import POCKET, Encoder
 from benchmark.task import Prompts, upload
 
@@ -72,8 +73,6 @@ def load_model(description: Encoder) -> Model:
     image size."""
     name, size = description.name, description.image_size
     if name in POCKET:
-        from benchmark.clip import pocket
-
         model = pocket.create(name)
     else:
         model = _with_weights(description, weights_file(description))
@@ -146,8 +145,6 @@ class Clip:
         """Of the numbers in the weights file, whatever its format; needs the file but builds no
         model."""
         if self.description.name in POCKET:
-            from benchmark.clip import pocket
-
             return pocket.weights_sha256(self.description.name)
         return weights.content_sha256(weights_file(self.description))
 
@@ -188,8 +185,6 @@ class Clip:
 
     def prompts(self, classes: tuple[str, ...]) -> Prompts:
         """The prompt encoder for learned contexts in front of these class names."""
-        from benchmark.clip.prompt_encoder import PromptEncoder
-
         return PromptEncoder(self.module, self.tokenizer, tuple(classes))
 
     def preprocess(

@@ -17,6 +17,7 @@ from benchmark.clip import torchvision_shim  # noqa: F401  (must come before ope
 import open_clip
 from open_clip.pretrained import get_pretrained_cfg
 
+import benchmark.clip.pocket  # noqa: F401  (registers its architectures with open_clip)
 from benchmark.clip import checkpoint
 from benchmark.clip.checkpoint import BIG_VISION, scripted_activation
 from benchmark.clip.image_tower import stride
@@ -33,8 +34,6 @@ QUICK = "-quickgelu"  # open_clip's suffix for an architecture with the other ac
 def model_config(name: str) -> JsonObject:
     """open_clip's configuration of an architecture. Raises `ValueError` with the nearest known
     name."""
-    if name in POCKET:
-        import benchmark.clip.pocket  # noqa: F401  (registers its architectures with open_clip)
     if "LOWLABEL_MODEL_CONFIGS" in os.environ:
         open_clip.add_model_config(os.environ["LOWLABEL_MODEL_CONFIGS"])
     config: JsonObject | None = open_clip.get_model_config(name)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from benchmark import data
 from benchmark.commands.suite import Suite
 from benchmark.data.download import fetch
+from benchmark.data.download.table import table
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
@@ -20,5 +21,5 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
 
 
 def show(name: str | None) -> int:
-    print(fetch.table(data.root(), name))
+    print(table(data.root(), name))
     return 0

@@ -24,7 +24,7 @@ def score(method, clip, x, y):
 
 
 def test_schedule_is_dassls():
-    """Numbers of shared/methods.md section 8: one warm-up epoch that is not deducted from the
+    """Worked numbers: one warm-up epoch that is not deducted from the
     cosine."""
     rates = [learning_rate(epoch, 50, 0.002) for epoch in range(50)]
     expected = {0: 1e-5, 1: 2e-3, 2: 1.998027e-3, 3: 1.992115e-3, 48: 1.771275e-5, 49: 7.885299e-6}

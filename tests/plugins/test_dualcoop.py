@@ -63,7 +63,7 @@ def test_aggregation_and_loss_equal_the_official_ones(golden):
 
 
 def test_aggregation_by_hand():
-    """Numbers of shared/methods.md section 8."""
+    """Worked numbers."""
     regions = torch.tensor([[[1.0, 0], [0, 1], [0.6, 0.8]]])
     positive, negative = aggregate_regions(
         regions, torch.tensor([[1.0, 0]]), torch.tensor([[0, 1.0]])

@@ -101,7 +101,7 @@ def test_golden_weights(shared):
             )
 
 
-def test_weights_of_methods_md():
+def test_worked_weights():
     y = np.zeros((10, 3), int)
     y[:8, 0] = y[1:5, 1] = y[9, 2] = 1
     np.testing.assert_allclose(class_weights(y, 1.35), [0.0603710, 0.1538931, 1], rtol=1e-5)
@@ -338,7 +338,7 @@ def test_same_seed_same_scores(vit, tmp_path):
 
 
 def test_the_official_configurations():
-    """methods.md §4.7, row by row."""
+    """The published configurations, row by row."""
     rows = {
         "voc_mlt_rn50": (0.2, 12.0, 0.7, 0.7, 0.01, 2e-6),
         "voc_mlt_vitb16": (0.4, 9.8, 1.35, 1.35, 0.1, 1e-6),

@@ -108,7 +108,7 @@ def test_balanced_asymmetric_loss(suffix):
 
 
 def test_balanced_asymmetric_loss_by_hand():
-    """Numbers of shared/methods.md section 8."""
+    """Worked numbers."""
     x = torch.tensor([[20.0, 15, 10], [12, 18, 24]])
     y = torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.int8)
     weight = torch.tensor([0.1, 0.4, 1.0])

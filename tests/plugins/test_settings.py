@@ -18,7 +18,17 @@ from tests.fixtures.miniatures import build_all
 
 OPEN, CLOSED = SimpleNamespace(open_vocabulary=True), SimpleNamespace(open_vocabulary=False)
 RATIO = st.floats(0.01, 1)
-KNOWN = [0.1009, 0.2016, 0.3010, 0.3998, 0.5005, 0.6015, 0.6997, 0.7996, 0.8998]  # methods.md 3.9
+KNOWN = [
+    0.1009,
+    0.2016,
+    0.3010,
+    0.3998,
+    0.5005,
+    0.6015,
+    0.6997,
+    0.7996,
+    0.8998,
+]
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_unknown_cells_have_no_influence(example, seed):
     assert before == pytest.approx(after, nan_ok=True)
 
 
-def test_worked_examples_of_methods_md():
+def test_worked_examples():
     targets, scores = np.array([[1, 0, 1, 0, 1]]).T, np.array([[0.9, 0.8, 0.7, 0.6, 0.5]]).T
     np.testing.assert_allclose(metrics.average_precision(targets, scores), [0.7555555556])
     targets = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])

@@ -7,24 +7,21 @@ place, with its checksum.
 """
 
 import json
-import re
 import shutil
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pooch
 from rich.console import Console
 
 from benchmark.data.download.archives import unpack
-from benchmark.data.download.sources import LICENCES, SOURCES, STEPS, Source
+from benchmark.data.download.sources import SOURCES, STEPS, Source
 from benchmark.data.download.transfer import DownloadError, ResumableDownloader
 from benchmark.files import lock
 
-__all__ = ["DownloadError", "Status", "download", "interrupted", "status", "table"]
+__all__ = ["DownloadError", "Status", "download", "interrupted", "readable", "status"]
 
 
 @dataclass(frozen=True)
@@ -145,8 +142,8 @@ def _require_space(source: Source, root: Path, part: Path) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise DownloadError(
-            f"{source.file} needs {_bytes(needed)} more under {root} (archive and its content), "
-            f"{_bytes(free)} are "
+            f"{source.file} needs {readable(needed)} more under {root} (archive and its content), "
+            f"{readable(free)} are "
             "free; make room or choose another folder with --data"
         )
 
@@ -161,78 +158,7 @@ def _alone(root: Path, source: Source) -> Iterator[None]:
         yield
 
 
-# ---- table ---------------------------------------------------------------------------------------
-
-
-def table(root: Path, name: str | None = None) -> str:
-    """Plain text for a newcomer: an overview, then every data set on disk (or the one asked for)
-    with its files."""
-    from benchmark import data
-
-    names = [name] if name else data.names()
-    width = max(map(len, names))
-    lines = [f"Data sets below {root} (another folder: --data DIR)", ""]
-    for each in names:
-        lines.append(
-            f"  {each:{width}}  {_state(each, root, data):29}  "
-            f"{(data.module(each).__doc__ or '').partition(chr(10))[0]}"
-        )
-    for each in names:
-        if each in SOURCES:
-            missing = data.module(each).missing(root)
-            lines += ["", *_details(each, root, missing, full=name is not None)]
-    if not name:
-        lines += [
-            "",
-            "Embedded data sets are rendered when needed: `python run_all.py` works without any "
-            "download.",
-        ]
-        lines += ["Full checksums and one data set alone: python run_all.py data NAME"]
-    return "\n".join(lines) + "\n"
-
-
-def _state(name: str, root: Path, data: ModuleType) -> str:
-    if data.embedded(name):
-        return "embedded"
-    if not data.available(name, root):
-        return "ready"
-    if name not in SOURCES:
-        return "not there"
-    left = sum(row.source.size for row in status(name, root) if not row.state.startswith("there"))
-    return f"incomplete, {_bytes(left)} to fetch" if SOURCES[name] else "incomplete, by hand"
-
-
-def _details(name: str, root: Path, missing: list[str], full: bool) -> list[str]:
-    rows = status(name, root)
-    lines = [f"{name}"]
-    for row in rows:
-        checksum = row.checksum if full else _shortened(row.checksum)
-        lines.append(
-            f"  {row.source.file:28} {_bytes(row.source.size):>8}  {row.state}; checksum {checksum}"
-        )
-        lines.append(f"  {'':28} {'':>8}  {row.source.address}")
-    for vouched in dict.fromkeys(row.source.vouched for row in rows if row.source.checksum):
-        lines.append(f"  checksums  {vouched}")
-    lines += _wrapped("licence", LICENCES[name])
-    wanted = [*interrupted(name, root), *missing]
-    if wanted:
-        lines += _wrapped("missing", ", ".join(wanted))
-    if wanted and rows:
-        lines.append(f"  get it     python run_all.py data {name} --download")
-    if name in STEPS and (wanted or full):
-        lines.append(textwrap.indent(STEPS[name].format(root=root), "  "))
-    return lines
-
-
-def _shortened(checksum: str) -> str:
-    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24,}", r"\1…", checksum)
-
-
-def _wrapped(title: str, text: str) -> list[str]:
-    return textwrap.wrap(text, 118, initial_indent=f"  {title:9}  ", subsequent_indent=" " * 13)
-
-
-def _bytes(size: float) -> str:
+def readable(size: float) -> str:
     """1234567 -> "1.2 MB"."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:

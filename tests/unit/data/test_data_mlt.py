@@ -16,7 +16,7 @@ needs_real_lists = pytest.mark.skipif(
     not SPLITS.is_dir(), reason="the real lists are not here (../shared/splits)"
 )
 
-# name train/test positives, in the order of the training counts (methods.md 6.3)
+# name train/test positives, in the order of the training counts
 VOC_GROUPS = {
     "head": "person 775/2097, chair 479/545, car 249/775, diningtable 240/247, bottle 154/240, "
     "pottedplant 100/254",

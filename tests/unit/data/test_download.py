@@ -15,7 +15,8 @@ import pytest
 from benchmark import data
 from benchmark.data.download import archives, fetch, transfer
 from benchmark.data.download.fetch import DownloadError
-from benchmark.data.download.sources import SOURCES, Source
+from benchmark.data.download.sources import LICENCES, SOURCES, STEPS, Source
+from benchmark.data.download.table import table
 from tests.fixtures.miniatures import build_voc2007
 
 CHUNK = transfer.CHUNK
@@ -251,16 +252,14 @@ def test_archive_is_unpacked_beside_what_is_there(packed, monkeypatch):
     monkeypatch.setenv("LOWLABEL_DATA", str(packed))
     (packed / "VOCdevkit/VOC2007/JPEGImages").mkdir(parents=True)
     (packed / "VOCdevkit/VOC2007/JPEGImages/mine.jpg").write_text("stays")
-    assert "incomplete" in fetch.table(packed, "voc2007")
+    assert "incomplete" in table(packed, "voc2007")
     fetch.download("voc2007", packed)
     assert data.available("voc2007") == "" and data.load("voc2007").y.shape == (74, 20)
     assert (packed / "VOCdevkit/VOC2007/JPEGImages/mine.jpg").read_text() == "stays"
     assert not (packed / ".downloads/voc.tar").exists() and not list(
         packed.glob(".downloads/*.unpacking")
     )
-    assert "ready" in fetch.table(packed, "voc2007") and "verified" in fetch.table(
-        packed, "voc2007"
-    )
+    assert "ready" in table(packed, "voc2007") and "verified" in table(packed, "voc2007")
 
 
 @pytest.mark.parametrize("moment", ["unpacking", "moving"])
@@ -369,7 +368,7 @@ def test_broken_archive_with_the_right_checksum(tmp_path, put, name):
 
 
 def test_table_of_an_empty_folder_says_everything(tmp_path):
-    text = fetch.table(tmp_path)
+    text = table(tmp_path)
     for name in ("voc2007", "coco2014", "voc_mlt", "coco_mlt"):
         assert f"get it     python run_all.py data {name} --download" in text
         for source in SOURCES[name]:
@@ -382,15 +381,15 @@ def test_table_of_an_empty_folder_says_everything(tmp_path):
         and f"{tmp_path}/nus_wide" in text
     )
     assert "pictograms" in text and "embedded" in text
-    one = fetch.table(tmp_path, "voc2007")
+    one = table(tmp_path, "voc2007")
     assert "md5:c52e279531787c972589f7e41ab4ae64" in one and "coco2014" not in one
 
 
 def test_every_data_set_on_disk_has_sources_or_steps_and_a_licence():
     own = [name for name in data.names() if name != "folder"]  # reads what people bring
     on_disk = [name for name in own if not data.embedded(name)]
-    assert sorted(SOURCES) == sorted(fetch.LICENCES) == on_disk
-    assert all(SOURCES[name] or name in fetch.STEPS for name in on_disk)
+    assert sorted(SOURCES) == sorted(LICENCES) == on_disk
+    assert all(SOURCES[name] or name in STEPS for name in on_disk)
     for source in {source for sources in SOURCES.values() for source in sources}:
         kind, _, digest = source.checksum.partition(":")
         assert (
@@ -409,4 +408,4 @@ def test_files_put_by_hand_are_used_and_said_to_be_unchecked(tmp_path):
     build_voc2007(tmp_path)
     states = {(row.state, row.checksum) for row in fetch.status("voc2007", tmp_path)}
     assert states == {("there, put by hand", "not checked")}
-    assert "voc2007  ready" in fetch.table(tmp_path, "voc2007")
+    assert "voc2007  ready" in table(tmp_path, "voc2007")
