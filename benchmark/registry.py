@@ -155,7 +155,8 @@ def _imported(what: object, load: Callable[[], object]) -> object:
 
 def _load_file(kind: str, path: Path) -> ModuleType:
     module_name = f"lowlabel_plugin_{kind}_{path.stem}"
-    if module_name not in sys.modules:
+    loaded = sys.modules.get(module_name)
+    if loaded is None or loaded.__file__ != str(path):  # never one file for another of its name
         specification = importlib.util.spec_from_file_location(module_name, path)
         assert specification is not None and specification.loader is not None, path
         module = importlib.util.module_from_spec(specification)

@@ -38,6 +38,17 @@ def idea(tmp_path, monkeypatch) -> str:
     sys.modules.pop("lowlabel_plugin_methods_idea", None)
 
 
+def test_a_file_is_never_taken_for_another_of_its_name(tmp_path, monkeypatch):
+    for folder, size in (("a", 1), ("b", 2)):
+        monkeypatch.setattr(registry, "_files", {})
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "twin.py").write_text(
+            PLUGIN.replace("size: int = 7", f"size: int = {size}")
+        )
+        name = registry.register_file("methods", tmp_path / folder / "twin.py")
+        assert registry.make("methods", name, {}).size == size
+
+
 def test_all_files_of_the_folders_are_plugins_with_the_fixed_class_name():
     for kind, expected in {
         "methods": {"zero_shot_clip", "linear_probe", "coop", "dualcoop", "lm_clip"},
