@@ -15,6 +15,7 @@ from benchmark.commands import report
 from benchmark.commands.parser import program
 from benchmark.commands.plan import planned
 from benchmark.commands.suite import Suite
+from benchmark.features.bank import size_limit_of
 from benchmark.files import share
 from benchmark.plan import DONE, NOT_APPLICABLE, STALE, Row, selected
 from benchmark.planned import Planned, keep
@@ -31,6 +32,7 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     rows = planned(arguments, suite)
     fetch_weights(selected(rows, arguments.fresh))
     require_place(arguments)
+    size_limit_of("regions")  # a limit that is no number ends here, not in every run
     return functools.partial(sweep, rows, timeout, arguments, suite)
 
 

@@ -8,6 +8,7 @@ both go through `encode`, with the same augmented copies.
 import functools
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -271,10 +272,20 @@ def make(
 
 
 def size_limit_of(kind: str) -> float:
-    """Bytes up to which features of a kind are stored."""
+    """Bytes up to which features of a kind are stored. Raises `ValueError` when LOWLABEL_BANK_LIMIT
+    is no number of GB."""
     if kind == "pixels":
         return PIXEL_LIMIT
-    return float(os.environ.get("LOWLABEL_BANK_LIMIT", SIZE_LIMIT / 1e9)) * 1e9
+    said = os.environ.get("LOWLABEL_BANK_LIMIT", str(SIZE_LIMIT / 1e9))
+    try:
+        limit = float(said)
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < math.inf:
+        raise ValueError(
+            f"LOWLABEL_BANK_LIMIT={said!r} is no number of GB: write 64, or 0 for none"
+        )
+    return limit * 1e9
 
 
 def stream(

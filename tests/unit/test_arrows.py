@@ -36,8 +36,8 @@ ARROWS = {
     "planned": "files spec",
     "reports": "files metrics planned spec store",
     "pretraining": "clip data metrics spec task",
-    "commands": "catalogue clip data estimate files metrics plan planned registry reports run spec "
-    "staleness store sweep task",
+    "commands": "catalogue clip data estimate features files metrics plan planned registry reports "
+    "run spec staleness store sweep task",
     "run_all": "commands",
 }
 

@@ -216,3 +216,13 @@ def test_data_on_an_empty_folder_prints_a_table(capsys, tmp_path, monkeypatch):
     printed = capsys.readouterr().out
     for name in ("voc2007", "coco2014", "nus_wide", "voc_mlt", "coco_mlt"):
         assert name in printed
+
+
+@pytest.mark.parametrize("limit", ["much", "-1", "nan", "inf"])
+def test_a_bank_limit_that_is_no_number_is_one_line(tmp_path, monkeypatch, capsys, limit):
+    monkeypatch.setenv("LOWLABEL_BANK_LIMIT", limit)
+    flags = ["--settings", "partial(known=.5)", "--methods", "zero_shot_clip", "--seeds", "0"]
+    assert main("run", *flags, "--out", str(tmp_path / "out")) == 2
+    error = capsys.readouterr().err
+    assert "LOWLABEL_BANK_LIMIT" in error and error.count("\n") == 1
+    assert not list((tmp_path / "out").glob("runs/*"))
