@@ -182,6 +182,7 @@ def _run_one_here(sweep: Sweep, job: Job, execute: Callable[..., Record], slot: 
         execute(job, sweep.out, slot.device, 1)
     except Exception as exception:  # as in a child: one run must not end the sweep
         failed = empty_record(job.spec, "failed")
+        failed["provenance"] = {"plugins": dict(job.plugins)}
         text = traceback.format_exc()[-2000:]
         failed["error"] = {
             "type": type(exception).__name__,

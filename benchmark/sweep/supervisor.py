@@ -187,6 +187,7 @@ def _complete(sweep: Sweep, worker: "Worker", job: Job, claim: IO[bytes]) -> boo
         record["error"] = {**error, "log": _tail(store.folder(job.id) / "log.txt")}
         record["provenance"] = {
             "host": socket.gethostname(),
+            "plugins": dict(job.plugins),  # so that the run can be repeated
             "start": _iso(start),
             "end": _iso(time.time()),
         }
