@@ -42,10 +42,17 @@ class FrozenLinear:
         if self.packed is not None:
             product: Tensor = _PackedProduct.apply(x, *self.packed, self.bias)  # type: ignore[no-untyped-call]  # torch annotates no `apply`
             return product
-        if self.bias is not None:
+        if self.scale == 1:
+            return F.linear(x, self.weight, self.bias)
+        if self.bias is not None and self.weight.shape[0] > self.weight.shape[1]:
+            # the gradient takes the factor where it is narrow
             return torch.addmm(self.bias, x, self.weight.T, alpha=self.scale)
         plain = F.linear(x, self.weight)
-        return plain if self.scale == 1 else self.scale * plain
+        return (
+            self.scale * plain
+            if self.bias is None
+            else torch.add(self.bias, plain, alpha=self.scale)
+        )
 
 
 class _PackedProduct(torch.autograd.Function):

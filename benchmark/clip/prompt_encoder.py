@@ -129,29 +129,30 @@ class PromptEncoder:
         before its own."""
         length, width = contexts.shape[-2:]
         layout = self._layout(contexts.shape[:-1])
-        names, _ = self._names(length)
         position = self.tower.positional_embedding.detach()[1 : 1 + length]
-        rows = torch.cat(
-            [(contexts + position).view(-1, width), names.repeat(layout.copies, 1)]
-        )  # (R, W)
+        names, _ = self._names(length)
+        source = torch.cat([(contexts + position).view(-1, width), names])
+        rows = source.index_select(0, layout.order)  # (R, W)
         kept = self._kept_blocks(len(rows))
         for i, block in enumerate(self.frozen.blocks):
-            mixed = compute(self._mix, i, rows, layout, keep=i < kept)
+            mixed = compute(self._mix, i, rows if i else source, layout, length, keep=i < kept)
             if block is self.frozen.blocks[-1]:
-                rows = rows[layout.ends]
+                rows = rows.index_select(0, layout.ends)
             rows = block.finish(rows, mixed, keep=i < kept)
         return self.frozen.project(rows)
 
-    def _mix(self, i: int, rows: Tensor, layout: Layout) -> Tensor:
-        """What attention gathers in block i for rows (R, W): of all of them, or in the last block
-        of EOT alone."""
+    def _mix(self, i: int, rows: Tensor, layout: Layout, length: int) -> Tensor:
+        """What attention gathers in block i for packed rows (R, W), in the first block for the
+        source: of all of them, or in the last block of EOT alone."""
         block = self.frozen.blocks[i]
         if i == 0:
-            _, projected = self._names(len(layout.causal))
-            parts = block.project(rows[: layout.first_name])
-            parts = torch.cat([parts, projected.repeat(layout.copies, 1)])
+            _, projected = self._names(length)
+            parts = torch.cat([block.project(rows[: layout.contexts]), projected])
+            parts = parts.index_select(0, layout.first)
         else:
             parts = block.project(rows)
+            if layout.padded is not None:
+                parts = parts.index_select(0, layout.padded)
         last = i + 1 == len(self.frozen.blocks)
         return (mix_ends if last else mix)(parts, self.sos[i], layout)
 
@@ -162,7 +163,7 @@ class PromptEncoder:
         return KEPT // self._bytes_a_block(rows)
 
     def _bytes_a_block(self, rows: int) -> int:
-        return 4 * rows * (self.frozen.blocks[0].hidden + 5 * self.width)
+        return 4 * rows * (self.frozen.blocks[0].hidden + 8 * self.width)
 
     def _layout(self, shape: torch.Size) -> Layout:
         """Where the rows stand for contexts (K, M) or (K, C, M); raises `ValueError` where a prompt

@@ -7,74 +7,109 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 32  # rows; larger blocks have more hidden pairs, smaller ones are more and smaller products
+# Rows of names in a sequence. More of them have more hidden pairs, fewer are more sequences, each
+# with its context. The names of most data sets are one sequence, and then nothing has to be moved.
+NAMES = 96
 
 
 class Layout(NamedTuple):
-    """Packed rows, contexts first: G·M of G contexts, then K times the T tokens of all C names.
+    """K copies of all C names, T tokens, behind G contexts of M vectors; G is K, or K·C where each
+    name has a context of its own.
 
-    The names attend in blocks of B rows, N blocks for each of the K copies. Behind a context that
-    all names share (G = K) a block holds as many whole names as fit, and all blocks see the same
-    context; behind class-specific ones (G = K·C) a block holds one name and sees its own context.
+    Packed, the R rows of every context are followed by those of its names. Attention sees S
+    sequences of L rows, SOS before them: a context and as many whole names as fit, so that a
+    context may stand in several. All of them come from one source, G·M contexts and the T tokens.
     """
 
-    groups: int  # G
-    copies: int  # K
-    first_name: int  # G·M, the first row of a name
-    ends: Tensor  # (K·C,) the rows that are EOT
-    padded: Tensor  # (N·B,) for each place in a block the token that stands there
-    packed: Tensor  # (T,) for each token its place
-    mask: Tensor  # (K·N·H, B, B), added to the scores: 0 where a token sees one of its own name
-    causal: Tensor  # (M, 1+M), the same for a context behind SOS
+    contexts: int  # G·M
+    order: Tensor  # (R,) for each packed row its place in the source
+    first: Tensor  # (S·L,) for each row of the sequences its place in the source
+    padded: Tensor | None  # (S·L,) for each row of the sequences the packed one; None: the same
+    packed: Tensor | None  # (R,) for each packed row one of the sequences; None: the same
+    mask: Tensor  # (S·H or 1, 1+L, 1+L), added to scores: 0 on context and a name's own tokens
+    ends: Tensor  # (K·C,) the packed rows that are EOT
+    asked: Tensor  # (S·E,) the rows of the sequences that are, E of each; some are no EOT
+    asked_mask: Tensor  # (S·H or 1, E, 1+L)
+    answers: Tensor | None  # (K·C,) where each EOT is among those asked; None: all are, in order
 
 
 def make_layout(
-    sizes: Sequence[int], length: int, copies: int, heads: int, shared: bool, device: torch.device
+    sizes: Sequence[int],
+    length: int,
+    copies: int,
+    heads: int,
+    shared: bool,
+    device: torch.device,
 ) -> Layout:
     """The layout of names with so many tokens behind K contexts of M = `length` vectors, or behind
     K for each name."""
-    lengths = np.array(sizes)
-    stops = lengths.cumsum()
-    starts = stops - lengths
-    blocks = _fill(lengths, max(BLOCK, lengths.max())) if shared else np.arange(len(lengths))
-    owner = np.repeat(np.arange(len(lengths)), lengths)  # (T,) the name of each token
-    block = blocks[owner]  # (T,)
-    token = np.arange(stops[-1])
-    place = token - starts[np.searchsorted(blocks, block)]  # (T,) in its block
-    count, size = int(blocks[-1]) + 1, int(place.max()) + 1
-    padded, owners = np.zeros((count, size), np.int64), np.full((count, size), -1)
-    padded[block, place], owners[block, place] = token, owner
-    # places without a token see one another: a row that sees nothing would be a nan
-    visible = (owners[:, :, None] == owners[:, None]) & np.tri(size, dtype=bool)
-    groups = copies if shared else copies * len(lengths)
-    ends = groups * length + np.arange(copies)[:, None] * len(token) + stops - 1
+    names, lengths, stops = np.arange(len(sizes)), np.array(sizes), np.cumsum(sizes)
+    sequences = _fill(lengths, max(NAMES, lengths.max())) if shared else list(names[:, None])
+    counts = np.array([lengths[own].sum() for own in sequences])
+    contexts = length * (1 if shared else len(names))  # of one copy, as all of this
+    shape = len(sequences), int(length + counts.max())  # (S, L)
+    source, packed, owner = (np.full(shape, value) for value in (0, -1, 0))
+    for i, own in enumerate(sequences):
+        begin = 0 if shared else i * length
+        tokens = np.arange(stops[own[0]] - lengths[own[0]], stops[own[-1]])
+        stop = length + len(tokens)
+        source[i, :length] = begin + np.arange(length)
+        source[i, length:stop] = copies * contexts + tokens
+        packed[i, :length] = begin + (0 if shared else tokens[0]) + np.arange(length)
+        packed[i, length:stop] = begin + length + tokens
+        if shared:
+            owner[i, length:stop] = 1 + np.repeat(own, lengths[own])
 
-    def index(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array.ravel()).to(device)
+    there, places = np.unique(packed, return_index=True)
+    places = places[there >= 0]  # (R,) the first place of each packed row
+    ends = length * (1 if shared else 1 + names) + stops - 1  # (C,) packed
+    sequence, column = np.divmod(places[ends], shape[1])
+    rank = names - np.searchsorted(sequence, sequence)
+    asked = np.zeros((shape[0], rank.max() + 1), np.int64)
+    asked[sequence, rank] = column
+    # SOS and contexts are nobody's, 0, and are seen by all. So are places without a row: they come
+    # last, and none that counts looks ahead.
+    owner = np.pad(owner, ((0, 0), (1, 0)))
+    hidden = (owner[:, None] != 0) & (owner[:, None] != owner[:, :, None])
+    hidden |= ~np.tri(1 + shape[1], dtype=bool)
+    asked_hidden = hidden[np.arange(shape[0])[:, None], 1 + asked]
 
-    def mask(seen: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.where(seen, 0, -np.inf).astype(np.float32)).to(device)
+    def index(one: np.ndarray, step: int | np.ndarray) -> Tensor:
+        """For all copies, each so much further."""
+        every = one.ravel() + np.arange(copies)[:, None] * np.ravel(step)
+        return torch.from_numpy(every.ravel()).to(device)
 
-    # blocks in the order (G, H, n), n of them behind each context
-    own = mask(visible).repeat(copies, 1, 1).view(groups, 1, -1, size, size)
+    def mask(one: np.ndarray) -> Tensor:
+        values = torch.zeros(one.shape).masked_fill_(torch.from_numpy(one), -torch.inf).to(device)
+        if len(one) == 1:
+            return values
+        return values.repeat_interleave(heads, 0).repeat(copies, 1, 1)
+
+    step = contexts * (source < copies * contexts)  # the names are in the source once
+    rows, in_place = len(places), np.array_equal(places, np.arange(packed.size))
+    all_asked = asked.size == len(names)
     return Layout(
-        groups,
-        copies,
-        first_name=groups * length,
-        ends=index(ends),
-        padded=index(padded),
-        packed=index(block * size + place),
-        mask=own.expand(-1, heads, -1, -1, -1).reshape(-1, size, size),
-        causal=mask(np.tri(length, 1 + length, 1, dtype=bool)),
+        contexts=copies * contexts,
+        order=index(source.ravel()[places], step.ravel()[places]),
+        first=index(source, step),
+        padded=None if in_place else index(packed.clip(0), rows),
+        packed=None if in_place else index(places, packed.size),
+        mask=mask(hidden if shared else hidden[:1]),
+        ends=index(ends, rows),
+        asked=index(asked + shape[1] * np.arange(shape[0])[:, None], packed.size),
+        asked_mask=mask(asked_hidden),
+        answers=None if all_asked else index(sequence * asked.shape[1] + rank, asked.size),
     )
 
 
-def _fill(lengths: np.ndarray, limit: int) -> np.ndarray:
-    """(C,) the block of each name when blocks of `limit` rows are filled one after the other."""
-    blocks, block, filled = np.empty(len(lengths), np.int64), 0, 0
-    for i, length in enumerate(lengths):
+def _fill(lengths: np.ndarray, limit: int) -> list[np.ndarray]:
+    """The names of each sequence when sequences of `limit` rows are filled one after the other."""
+    sequences: list[list[int]] = [[]]
+    filled = 0
+    for i, length in enumerate(lengths.tolist()):
         if filled + length > limit:
-            block, filled = block + 1, 0
-        blocks[i] = block
+            sequences.append([])
+            filled = 0
+        sequences[-1].append(i)
         filled += length
-    return blocks
+    return [np.array(own) for own in sequences]

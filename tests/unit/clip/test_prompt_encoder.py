@@ -11,7 +11,6 @@ import benchmark.clip.torchvision_shim  # noqa: F401  (before open_clip)
 
 import open_clip  # isort: skip
 from benchmark.clip.prompt_encoder import PromptEncoder
-from benchmark.clip.prompt_layout import BLOCK
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 CLASSES = ("cat", "potted plant", "dining_table", "ox", "hair drier", "traffic light pole")
@@ -103,27 +102,29 @@ def test_fast_path_equals_the_plain_one(kind, options, specific, tokenizer):
 
 
 @pytest.mark.parametrize("specific", [False, True])
-def test_many_names_in_several_blocks(specific, tokenizer):
-    """Behind a shared context several blocks of names stand; the plain path has one row per
-    class."""
+def test_many_names_in_several_sequences(specific, tokenizer, monkeypatch):
+    """A shared context stands in several sequences; the plain path has one row per class."""
+    monkeypatch.setattr("benchmark.clip.prompt_layout.NAMES", 32)
     names = [f"{first} {second}" for first in CLASSES for second in ("", "bird", "tea pot")]
     contexts = torch.randn(2, *([len(names)] if specific else []), 3, 32)
     fast = PromptEncoder(tower(), tokenizer, names)
     actual = gradients(fast, *contexts)
-    assert len(fast._layout(contexts.shape[:-1]).mask) > 2 * 4 * 2
+    layout = fast._layout(contexts.shape[:-1])
+    assert specific or len(layout.mask) > 2 * 4 * 2
     expected = gradients(PromptEncoder(tower(), tokenizer, names, plain=True), *contexts)
     for value, plain in zip(actual, expected, strict=True):
         assert relative(value, plain) < 1e-5
 
 
-def test_a_block_holds_the_longest_name(tokenizer):
-    long = "a name that is longer than any block because it tells the whole story of " * 2
+def test_a_sequence_holds_the_longest_name(tokenizer, monkeypatch):
+    monkeypatch.setattr("benchmark.clip.prompt_layout.NAMES", 8)
+    long = "a name that is longer than any sequence because it tells the whole story of " * 2
     model = tower(context_length=60)
     tokenizer = open_clip.SimpleTokenizer(context_length=60)
     names = ["cat", long + "it", "dog"]
     context = torch.randn(3, 32)
     fast = PromptEncoder(model, tokenizer, names)
-    assert fast._layout(torch.Size((1, 3))).mask.shape[-1] > BLOCK
+    assert fast._layout(torch.Size((1, 3))).mask.shape[-1] > 1 + 3 + 8
     plain = PromptEncoder(model, tokenizer, names, plain=True)
     assert relative(fast(context), plain(context)) < 1e-5
 
