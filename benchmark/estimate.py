@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark import data
-from benchmark.clip.encoder_name import model_config
+from benchmark.clip.architectures import model_config
 from benchmark.spec import Encoder, JsonObject, Spec
 from benchmark.store import Record
 from benchmark.task import Method
@@ -37,13 +37,14 @@ class Size:
     classes: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
-    """Seconds for a unit of work, as one record has them."""
+    """Seconds for a unit of work with one tower, summed over `runs` records."""
 
     encoder: Encoder
-    fit: float
-    predict: float
+    fit: float = 0.0
+    predict: float = 0.0
+    runs: int = 0
 
 
 class Estimator:
@@ -52,7 +53,8 @@ class Estimator:
     def __init__(self, records: Iterable[Record], features: Path) -> None:
         self.features = features
         self.sizes: dict[tuple[str, str, int], Size] = {}
-        self.measured: dict[tuple[str, ...], list[Measured]] = {}
+        # what runs have in common -> name and size of their tower -> seconds
+        self.measured: dict[tuple[str, ...], dict[tuple[str, int], Measured]] = {}
         for record in records:
             if record["status"] == "done" and record["cost"]:
                 self._learn(record)
@@ -63,13 +65,17 @@ class Estimator:
         size = Size(task["n_train"], task["n_test"], task["n_classes"])
         self.sizes.setdefault((spec.setting.name, spec.dataset, spec.limit), size)
         pixels = needs_pixels(spec)
-        found = Measured(
-            spec.encoder,
-            cost.get("fit_s", 0.0) / fit_work(spec, size, pixels),
-            cost.get("predict_s", 0.0) / predict_work(size, pixels),
-        )
+        fit = cost.get("fit_s", 0.0) / fit_work(spec, size, pixels)
+        predict = cost.get("predict_s", 0.0) / predict_work(size, pixels)
+        tower = (spec.encoder.name, spec.encoder.image_size)
         for key in _keys(spec):
-            self.measured.setdefault(key, []).append(found)
+            towers = self.measured.setdefault(key, {})
+            found = towers.setdefault(tower, Measured(spec.encoder))
+            found.fit, found.predict, found.runs = (
+                found.fit + fit,
+                found.predict + predict,
+                found.runs + 1,
+            )
 
     def size(self, spec: Spec) -> Size:
         """Of the task, from a record of the same setting and data set, else of the data set."""
@@ -91,9 +97,11 @@ class Estimator:
         known = next((self.measured[key] for key in _keys(spec) if key in self.measured), None)
         if known is None:
             return operations(spec, size, pixels) / OPERATIONS_A_SECOND, False
-        count = len(known)
-        fit = sum(m.fit * _ratio(spec.encoder, m.encoder, pixels) for m in known) / count
-        predict = sum(m.predict * _ratio(spec.encoder, m.encoder, pixels) for m in known) / count
+        fit = predict = 0.0
+        count = sum(of_tower.runs for of_tower in known.values())
+        for of_tower in known.values():
+            ratio = _ratio(spec.encoder, of_tower.encoder, pixels) / count
+            fit, predict = fit + of_tower.fit * ratio, predict + of_tower.predict * ratio
         return fit * fit_work(spec, size, pixels) + predict * predict_work(size, pixels), True
 
     def bank(self, spec: Spec, method: Method) -> float:

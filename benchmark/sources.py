@@ -29,9 +29,14 @@ def as_loaded(file: Path) -> str:
 def import_closure(roots: Iterable[Path], read: Read = as_it_stands) -> list[Path]:
     """The roots and every file of this project, or beside an importing file, that they reach."""
     found: set[Path] = set()
+    seen: set[Path] = set()  # as they were named, perhaps through links
     waiting = list(roots)
     while waiting:
-        file = waiting.pop().resolve()
+        named = waiting.pop()
+        if named in seen:
+            continue
+        seen.add(named)
+        file = named.resolve()
         if file not in found:
             found.add(file)
             waiting += _imported_files(file, read(file))
@@ -46,31 +51,30 @@ def digest(files: Iterable[Path], read: Read = as_it_stands) -> str:
     return whole.hexdigest()[:12]
 
 
-@functools.cache
 def tree_digest(source: str) -> bytes:
-    return hashlib.sha256(syntax_tree(source).encode()).digest()
+    """Of the syntax tree without docstrings: equal for sources that do the same."""
+    return _parsed(source)[0]
 
 
-def syntax_tree(source: str) -> str:
-    """The dumped tree of a source without its docstrings: equal for sources that do the same."""
-    tree = ast.parse(source)
+@functools.cache
+def _parsed(source: str) -> tuple[bytes, list[str]]:
+    """The digest of the tree, and the modules that are imported anywhere in it."""
+    tree, modules = ast.parse(source), []
     for node in ast.walk(tree):
         documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
-
-
-@functools.cache
-def _imported_files(file: Path, source: str) -> list[Path]:
-    modules: list[str] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module or "")
             modules += [base, *(f"{base.rstrip('.')}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
-    places = [path for module in modules for path in _places(module, file)]
+    return hashlib.sha256(ast.dump(tree).encode()).digest(), modules
+
+
+@functools.cache
+def _imported_files(file: Path, source: str) -> list[Path]:
+    places = [path for module in _parsed(source)[1] for path in _places(module, file)]
     return [path for path in places if path.is_file()]
 
 

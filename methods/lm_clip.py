@@ -14,7 +14,6 @@ from torch import Tensor
 
 import benchmark
 from benchmark import PRESENT, Clip, Part, Preset, Presets, Run, upload
-from benchmark.clip.image_tower import frozen_copy, global_features
 from benchmark.clip.open_clip_types import Model
 from benchmark.metrics import epoch_scalars
 from methods._losses import balanced_asymmetric_loss, contrastive_loss
@@ -242,6 +241,9 @@ class Method(benchmark.Method):
     def image_features(self, clip: Clip, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> unit-norm (B, D) of the fine-tuned image tower, for the distances PD and
         ND (§4.9)."""
+        # here: open_clip's towers take seconds to import, and a plan asks for parameters only
+        from benchmark.clip.image_tower import frozen_copy, global_features
+
         if self._tower is None:
             self._tower = frozen_copy(self.model.visual)
         return F.normalize(global_features(self._tower, x), dim=-1)

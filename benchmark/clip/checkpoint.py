@@ -24,6 +24,7 @@ import open_clip
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from benchmark.clip import architectures
 from benchmark.clip.open_clip_types import Model
 
 State = dict[str, Tensor]
@@ -150,8 +151,15 @@ def expected_shapes(name: str, size: int | None) -> dict[str, tuple[int, ...]]:
     }
 
 
+def register(name: str) -> None:
+    """Makes an own architecture known to open_clip."""
+    if architectures.own() and open_clip.get_model_config(name) is None:
+        open_clip.add_model_config(architectures.own())
+
+
 def quietly_created(name: str, **options: bool | int | str | None) -> Model:
     """A new open_clip model; that it holds no pretrained weights yet is no warning here."""
+    register(name)
     logging.disable(logging.WARNING)
     try:
         model: Model = open_clip.create_model(name, **options)
@@ -227,8 +235,8 @@ def _architectures(state: Mapping[str, Tensor]) -> list[str]:
         "patch": first.shape[-1] if is_vit else None,
     }
     names = []
-    for name in open_clip.list_models():
-        config = open_clip.get_model_config(name)
+    for name in architectures.names():
+        config = architectures.model_config(name)
         visual, text = config["vision_cfg"], config["text_cfg"]
         found = {
             "embed_dim": config["embed_dim"],

@@ -20,8 +20,8 @@ from open_clip.convert import convert_state_dict
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
 from benchmark.clip import checkpoint, pocket, weights
-from benchmark.clip.encoder_name import model_config
-from benchmark.clip.image_tower import dense_features, global_features, set_image_size, stride
+from benchmark.clip.architectures import model_config, stride
+from benchmark.clip.image_tower import dense_features, global_features, set_image_size
 from benchmark.clip.open_clip_types import Model
 from benchmark.clip.precision import of_frozen
 from benchmark.clip.preprocessing import STATISTICS, Transform, normalise
@@ -111,6 +111,7 @@ class Clip:
         self.description = description
         self.device = torch.device(device)
         self.config = model_config(description.name)
+        checkpoint.register(description.name)
         self.transform = Transform(description.image_size, description.resize)
         self._text: dict[str, Tensor] = {}
 

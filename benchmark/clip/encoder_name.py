@@ -2,46 +2,20 @@
 
 `parse_encoder` reads NAME[/WEIGHTS][@SIZE][+crop][+imagenet][+quickgelu or +gelu], for example
 `pocket-RN`, `RN101/openai@448`, `ViT-B-16/laion2b_s34b_b88k+crop` or
-`ViT-B-16//path/to/checkpoint.pt@224+quickgelu`. Own
-architectures (open_clip's JSON configs) are taken from the folder in the environment variable
-LOWLABEL_MODEL_CONFIGS.
+`ViT-B-16//path/to/checkpoint.pt@224+quickgelu`.
 """
 
-import os
 import re
 from pathlib import Path
 
-from benchmark.clip import torchvision_shim  # noqa: F401  (must come before open_clip)
-
-# isort: split
-import open_clip
-from open_clip.pretrained import get_pretrained_cfg
-
-import benchmark.clip.pocket  # noqa: F401  (registers its architectures with open_clip)
-from benchmark.clip import checkpoint
-from benchmark.clip.checkpoint import BIG_VISION, scripted_activation
-from benchmark.clip.image_tower import stride
-from benchmark.clip.weights import content_sha256
-from benchmark.spec import POCKET, Encoder, JsonObject, nearest
+from benchmark.clip.architectures import model_config, names, published, stride, tags
+from benchmark.spec import POCKET, Encoder
 
 GRAMMAR = re.compile(
     r"(?P<name>[^/@+]+)(/(?P<weights>.+?))?(@(?P<size>\d+))?"
     r"(?P<flags>(\+crop|\+imagenet|\+quickgelu|\+gelu|\+tf32|\+bf16)*)"
 )
 QUICK = "-quickgelu"  # open_clip's suffix for an architecture with the other activation
-
-
-def model_config(name: str) -> JsonObject:
-    """open_clip's configuration of an architecture. Raises `ValueError` with the nearest known
-    name."""
-    if "LOWLABEL_MODEL_CONFIGS" in os.environ:
-        open_clip.add_model_config(os.environ["LOWLABEL_MODEL_CONFIGS"])
-    config: JsonObject | None = open_clip.get_model_config(name)
-    if config is None:
-        raise ValueError(
-            f"There is no encoder {name!r}. {nearest(name, [*POCKET, *open_clip.list_models()])}"
-        )
-    return config
 
 
 def parse_encoder(text: str) -> Encoder:
@@ -81,7 +55,7 @@ def parse_encoder(text: str) -> Encoder:
         _require_fit(path, name)
     return Encoder(
         name,
-        _canonical_weights(name, tag) if path is None else f"sha256:{content_sha256(path)}",
+        _canonical_weights(name, tag) if path is None else f"sha256:{_content(path)}",
         size,
         resize="crop" if "crop" in flags else "squash",
         statistics="imagenet" if "imagenet" in flags else "clip",
@@ -94,10 +68,11 @@ def _without_suffix(name: str, tag: str | None) -> tuple[str, str]:
     """The architecture without -quickgelu, and "quickgelu" where that was said. A tag that only
     the suffixed name has keeps it."""
     base = name.removesuffix(QUICK)
-    if base == name or base not in open_clip.list_models():
+    if base == name or base not in names():
         return name, ""
-    is_tag = tag is not None and "/" not in tag and not tag.startswith("sha256:")
-    if is_tag and not get_pretrained_cfg(base, tag):
+    if tag is None or "/" in tag or tag.startswith("sha256:"):
+        return base, "quickgelu"
+    if not published(base, tag):
         return name, ""
     return base, "quickgelu"
 
@@ -106,16 +81,19 @@ def _activation(name: str, tag: str | None, path: Path | None, said: str) -> str
     """ "quickgelu" or "gelu": as published, else as said, else as a scripted archive computes, else
     as all published weights of the architecture have it; `ValueError` where they disagree."""
     if name in POCKET or (path is None and not (tag or "").startswith("sha256:")):
-        published = _published_activation(name, tag)
-        if said not in ("", published):
-            raise ValueError(f"{name}/{tag or 'shipped'} was trained with {published}: no +{said}")
-        return published
+        known = _published_activation(name, tag)
+        if said not in ("", known):
+            raise ValueError(f"{name}/{tag or 'shipped'} was trained with {known}: no +{said}")
+        return known
     if said:
         return said
-    if path is not None and scripted_activation(path):
-        return scripted_activation(path)
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    found = {_published_activation(name, known) for known in tags or [None]}
+    if path is not None:
+        from benchmark.clip.checkpoint import scripted_activation  # see `_content`
+
+        if scripted_activation(path):
+            return scripted_activation(path)
+    found = {_published_activation(name, known) for known in tags(name)}
+    found = found or {_published_activation(name, None)}
     if len(found) > 1:
         raise ValueError(
             f"published weights of {name} differ in their activation (openai: quickgelu), and a "
@@ -126,7 +104,7 @@ def _activation(name: str, tag: str | None, path: Path | None, said: str) -> str
 
 def _published_activation(name: str, tag: str | None) -> str:
     quick = model_config(name).get("quick_gelu") or (
-        tag is not None and get_pretrained_cfg(name, tag).get("quick_gelu")
+        tag is not None and published(name, tag).get("quick_gelu")
     )
     return "quickgelu" if quick else "gelu"
 
@@ -139,15 +117,24 @@ def _local_file(name: str, tag: str | None) -> Path | None:
     if not path.is_file():  # NAME//file.pt is also understood as a relative path
         path = Path(tag.lstrip("/"))
     if not path.is_file():
-        known = ", ".join(open_clip.list_pretrained_tags_by_model(name))
+        known = ", ".join(tags(name))
         raise ValueError(
             f"there is no file {tag}; give an existing checkpoint of {name}, or one of: {known}"
         )
     return path
 
 
+def _content(path: Path) -> str:
+    """Imported where a file is named: reading one needs open_clip's towers."""
+    from benchmark.clip.weights import content_sha256
+
+    return content_sha256(path)
+
+
 def _require_fit(path: Path, name: str) -> None:
-    if path.suffix in BIG_VISION:
+    from benchmark.clip import checkpoint
+
+    if path.suffix in checkpoint.BIG_VISION:
         return
     state = checkpoint.read(path)
     size = checkpoint.image_size(state, stride(model_config(name)["vision_cfg"]))
@@ -161,10 +148,10 @@ def _canonical_weights(name: str, tag: str | None) -> str:
         return "shipped"
     if tag is not None and tag.startswith("sha256:"):
         return tag
-    known = open_clip.list_pretrained_tags_by_model(name)
-    if tag is None or not get_pretrained_cfg(name, tag):
+    known = tags(name)
+    if tag is None or not published(name, tag):
         said = "needs weights" if tag is None else f"has no weights {tag!r}"
         remedy = f"known: {', '.join(known)}" if known else "none are published"
         raise ValueError(f"{name} {said}; {remedy}; or a local file: {name}//path/to/checkpoint.pt")
-    meant = get_pretrained_cfg(name, tag)
-    return next(str(entry) for entry in known if get_pretrained_cfg(name, entry) is meant)
+    meant = published(name, tag)
+    return next(str(entry) for entry in known if published(name, entry) is meant)

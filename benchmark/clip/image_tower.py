@@ -19,17 +19,6 @@ from benchmark.clip.position_embeddings import resize_positions
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
-from benchmark.spec import JsonObject
-
-
-def stride(visual_config: JsonObject) -> int | None:
-    """Pixels per region for an open_clip `vision_cfg`: 32 for a ModifiedResNet, the patch size for
-    a ViT, else None."""
-    if "timm_model_name" in visual_config:
-        return None
-    is_resnet = isinstance(visual_config["layers"], list | tuple)
-    return 32 if is_resnet else int(visual_config.get("patch_size", 16))
-
 
 def set_image_size(visual: nn.Module, size: int) -> None:
     """Makes the tower take size × size images: position embeddings are resized once, in place."""

@@ -3,17 +3,20 @@
 import argparse
 import functools
 import webbrowser
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark import data, registry
-from benchmark.commands import own_metrics
+from benchmark.commands import own_metrics, unchanged
 from benchmark.commands.suite import Suite
 from benchmark.plan import recorded_rows
 from benchmark.planned import Planned, kept
 from benchmark.spec import Choice
-from benchmark.store import Store
-from reports import page
+from benchmark.store import Record, Store
+
+if TYPE_CHECKING:
+    from reports.page import Report  # imported where a report is made: that takes seconds
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
@@ -37,25 +40,48 @@ def write(outs: list[Path], arguments: argparse.Namespace) -> int:
     return 0
 
 
+def build_if_changed(out: Path) -> None:
+    """As `build`; a report that would come out as it stands is left, and its summary shown."""
+    text = unchanged.summary(out)
+    if text is None:
+        build([out])
+    else:
+        print("\n".join(filter(None, [text, "", f"Report: {_place(out)} (unchanged)"])))
+
+
 def build(outs: list[Path], tables_only: bool = False) -> Path:
     """Writes the report below the first folder, prints its summary and says where it lies."""
-    rows = list(planned_or_recorded(outs))
-    report = page.build(
+    records = {out: Store(out).records() for out in outs}
+    inputs = unchanged.before(outs[0], records[outs[0]])
+    report = _made(outs, records, tables_only)
+    if len(outs) == 1 and not tables_only:
+        inputs.keep(report.text)
+    print("\n".join(filter(None, [report.text, "", f"Report: {report.path.resolve()}"])))
+    return report.path
+
+
+def _place(out: Path) -> Path:
+    return (out / "report.html").resolve()
+
+
+def _made(outs: list[Path], records: Mapping[Path, list[Record]], tables_only: bool) -> "Report":
+    from reports import page
+
+    rows = list(planned_or_recorded(records))
+    return page.build(
         outs,
         plan=rows,
         titles=titles({row.spec.method.name for row in rows}),
         embedded=[name for name in data.names() if data.embedded(name)],
         tables_only=tables_only,
     )
-    print("\n".join(filter(None, [report.text, "", f"Report: {report.path.resolve()}"])))
-    return report.path
 
 
-def planned_or_recorded(outs: list[Path]) -> Iterable[Planned]:
-    """What the kept plans asked for, and every record; of a run that both know the record's state
-    and the plan's command."""
-    plans = {row.spec.id: row for out in outs for row in kept(out)}
-    recorded = [row for out in outs for row in recorded_rows(Store(out).records())]
+def planned_or_recorded(records: Mapping[Path, list[Record]]) -> Iterable[Planned]:
+    """What the plans kept in these folders asked for, and every record; of a run that both know the
+    record's state and the plan's command."""
+    plans = {row.spec.id: row for out in records for row in kept(out)}
+    recorded = [row for found in records.values() for row in recorded_rows(found)]
     for row in recorded:
         plan = plans.pop(row.id, None)
         command = plan.command if plan else ""

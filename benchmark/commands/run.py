@@ -9,13 +9,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmark.clip import weights
-from benchmark.clip.encoder import Clip
 from benchmark.commands import report
 from benchmark.commands.parser import program
 from benchmark.commands.plan import planned
 from benchmark.commands.suite import Suite
-from benchmark.features.bank import size_limit_of
+from benchmark.features.limits import size_limit_of
 from benchmark.files import share
 from benchmark.plan import DONE, NOT_APPLICABLE, STALE, Row, selected
 from benchmark.planned import Planned, keep
@@ -51,12 +49,18 @@ def require_place(arguments: argparse.Namespace) -> None:
 def fetch_weights(rows: list[Row]) -> None:
     """Downloads each encoder's weights once, here, so that what is missing is one sentence and not
     a failure a run."""
+    if not rows:
+        return
+    from benchmark.clip.encoder import Clip  # here: it takes seconds to import
+
     for encoder in dict.fromkeys(row.spec.encoder for row in rows):
         _ = Clip(encoder).weights_sha256
 
 
 def passed_on(rows: list[Row]) -> dict[str, str]:
     """What the children's environment says beyond that of their machine."""
+    from benchmark.clip import weights  # as above
+
     known = {
         row.spec.encoder.weights.partition("sha256:")[2]: row.spec.encoder.name for row in rows
     }
@@ -106,5 +110,5 @@ def sweep(
                 f"{stale} of them by code that has changed since: --fresh stale runs those again."
             )
         print(f"All {done} runs are done; nothing to compute. {hint}")
-    report.build([Path(arguments.out)])
+    report.build_if_changed(Path(arguments.out))
     return 0 if ok and not selected(rows, "") else 1

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from benchmark.data import _scenes
 from benchmark.task import Dataset
@@ -31,6 +30,8 @@ def missing(root: Path) -> list[str]:
 @cache
 def _scans() -> tuple[np.ndarray, np.ndarray]:
     """Scans (1797, 8, 8) in 0..16 and their digits (1797,)."""
+    from sklearn.datasets import load_digits  # here: a plan names data sets and reads none
+
     bunch = load_digits()
     return bunch.images, bunch.target
 

@@ -8,8 +8,6 @@ both go through `encode`, with the same augmented copies.
 import functools
 import hashlib
 import json
-import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +25,7 @@ from benchmark.clip.image_tower import dense_features, frozen_copy, global_featu
 from benchmark.clip.precision import of_frozen
 from benchmark.clip.preprocessing import augment_pixels
 from benchmark.features.chunked_array import CHUNK, ChunkedArray, size
+from benchmark.features.limits import size_limit_of
 from benchmark.features.prefetch import to_device
 from benchmark.features.reading import (
     MAX_LISTED,
@@ -42,11 +41,6 @@ from benchmark.task import Dataset, Stream, seed_for
 
 FORMAT = 1  # to be raised when the meaning of stored features changes
 DTYPES = {"global": np.float32, "regions": np.float16, "pixels": np.uint8}
-# bytes of features; LOWLABEL_BANK_LIMIT (GB) says otherwise. COCO at 448 pixels needs 25e9
-SIZE_LIMIT = 64e9
-# bytes of resized images kept for methods that train on pixels; above it they are decoded each time
-PIXEL_LIMIT = 8e9
-
 RENDERED_SAMPLE = 4  # images that stand for a rendered data set
 IMAGE_CODE = [ROOT / "benchmark" / "clip" / name for name in ("image_tower.py", "preprocessing.py")]
 Progress = Callable[[int, int, float], None]  # images done, images to do, images per second
@@ -269,23 +263,6 @@ def make(
         return
     for bank, wanted in zip(banks, rows, strict=True):
         bank.ensure(wanted, print_progress(bank.array.label, write=say))
-
-
-def size_limit_of(kind: str) -> float:
-    """Bytes up to which features of a kind are stored. Raises `ValueError` when LOWLABEL_BANK_LIMIT
-    is no number of GB."""
-    if kind == "pixels":
-        return PIXEL_LIMIT
-    said = os.environ.get("LOWLABEL_BANK_LIMIT", str(SIZE_LIMIT / 1e9))
-    try:
-        limit = float(said)
-    except ValueError:
-        limit = -1.0
-    if not 0 <= limit < math.inf:
-        raise ValueError(
-            f"LOWLABEL_BANK_LIMIT={said!r} is no number of GB: write 64, or 0 for none"
-        )
-    return limit * 1e9
 
 
 def stream(

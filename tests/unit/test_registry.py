@@ -142,8 +142,8 @@ def test_a_plugin_without_the_base_class_gets_its_defaults(idea):
 
 
 def test_code_digest_ignores_comments_and_docstrings_but_no_code(tmp_path, monkeypatch):
-    def digest_of(text: str) -> str:
-        return sources.syntax_tree(text)
+    def digest_of(text: str) -> bytes:
+        return sources.tree_digest(text)
 
     base = digest_of('"""Doc."""\ndef f(x):\n    """Doc."""\n    return x + 1\n')
     assert digest_of('"""Other."""\n\n# comment\ndef f(x):\n    return x + 1\n') == base
