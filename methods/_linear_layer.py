@@ -6,8 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import benchmark
-from benchmark import Part, Run, upload
+from benchmark import Clip, Part, Run, upload
+from methods._templates import class_features
 from methods._training_losses import Loss
+
+TEMPLATE = "a photo of a {}."  # for losses that ask CLIP itself
 
 
 class Probe(benchmark.Method):
@@ -23,7 +26,7 @@ class Probe(benchmark.Method):
     spread: Tensor
 
 
-def fit(method: Probe, loss: Loss, train: Part, run: Run) -> None:
+def fit(method: Probe, loss: Loss, clip: Clip, train: Part, run: Run) -> None:
     """Adam on batches of `method.batch_size`, weight and bias from zero, the rate constant.
 
     The learned layer is kept in coordinates of the plain features, so that `method.weight` (C, D)
@@ -34,6 +37,7 @@ def fit(method: Probe, loss: Loss, train: Part, run: Run) -> None:
     layer = nn.Linear(x.shape[1], y.shape[1], device=x.device)
     for values in layer.parameters():
         nn.init.zeros_(values)
+    loss.ask(lambda: train.features @ class_features(clip, train.classes, TEMPLATE).T)
     loss.start(x, y, method.epochs)
     optimizer = torch.optim.Adam(layer.parameters(), lr=method.learning_rate)
     for extra in loss.parameters():

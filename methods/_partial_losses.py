@@ -9,30 +9,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EPS = 1e-5  # inside the logarithms of Cole et al. and Zhou et al.: no cell costs more than 11.5
+# Inside the logarithms of Cole et al. and Zhou et al.: no cell costs more than 11.5. `eps` 0 is the
+# exact cross entropy, as in the code of Tip-Adapter-SA.
+EPS = 1e-5
 
 
-def assume_negative(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def assume_negative(
+    logits: Tensor, targets: Tensor, *, smoothing: float = 0.0, eps: float = EPS
+) -> Tensor:
     """AN and AN-LS (Cole et al. 2021): unknown means absent.
 
     `smoothing` ε makes the target of a positive 1 - ε, that of every other cell ε."""
     p, present = torch.sigmoid(logits), targets == 1
     target = torch.where(present, 1 - smoothing, smoothing)
-    return (target * _nll(p) + (1 - target) * _nll(1 - p)).mean()
+    return (target * _nll(p, eps) + (1 - target) * _nll(1 - p, eps)).mean()
 
 
-def weak_assume_negative(logits: Tensor, targets: Tensor) -> Tensor:
+def weak_assume_negative(logits: Tensor, targets: Tensor, *, eps: float = EPS) -> Tensor:
     """WAN (Cole et al. 2021): as AN, but the unknown cells of an image weigh 1 / (C - 1)
     each."""
     p = torch.sigmoid(logits)
     weight = torch.where(targets == 0, 1.0, 1.0 / (logits.shape[1] - 1))
-    return torch.where(targets == 1, _nll(p), weight * _nll(1 - p)).mean()
+    return torch.where(targets == 1, _nll(p, eps), weight * _nll(1 - p, eps)).mean()
 
 
-def ignore_unknown(logits: Tensor, targets: Tensor) -> Tensor:
+def ignore_unknown(logits: Tensor, targets: Tensor, *, eps: float = EPS) -> Tensor:
     """IU (Cole et al. 2021): cross entropy of the known cells, divided by the number of all
     cells."""
-    return _known_nll(torch.sigmoid(logits), targets).mean()
+    return _known_nll(torch.sigmoid(logits), targets, eps).mean()
 
 
 def expected_positives(probability: Tensor, expected: float) -> Tensor:
@@ -70,17 +74,18 @@ def entropy_maximization(
     alpha: float,
     beta: float = 0.0,
     pseudo: Tensor | None = None,
+    eps: float = EPS,
 ) -> Tensor:
     """EM and EM + APL (Zhou et al. 2022): unknown cells gain α times their entropy.
 
     `pseudo` (B, C) holds the soft target of an unknown cell that was labelled as probably absent
-    (see `pseudo_negatives`), and 0 elsewhere; such a cell costs β times the cross entropy."""
+    (see `_pseudo_labels`), and 0 elsewhere; such a cell costs β times the cross entropy."""
     p = torch.sigmoid(logits)
-    unknown = -alpha * (p * _nll(p) + (1 - p) * _nll(1 - p))
+    unknown = -alpha * (p * _nll(p, eps) + (1 - p) * _nll(1 - p, eps))
     if pseudo is not None:
-        soft = beta * (pseudo * _nll(p) + (1 - pseudo) * _nll(1 - p))
+        soft = beta * (pseudo * _nll(p, eps) + (1 - pseudo) * _nll(1 - p, eps))
         unknown = torch.where(pseudo > 0, soft, unknown)
-    return torch.where(targets < 0, unknown, _known_nll(p, targets)).mean()
+    return torch.where(targets < 0, unknown, _known_nll(p, targets, eps)).mean()
 
 
 def pairwise_ranking(scores: Tensor, targets: Tensor, *, margin: float = 1.0) -> Tensor:
@@ -169,14 +174,20 @@ def generalized_robust(
 
     `gr_schedule` says how the four numbers move with the epoch."""
     p = torch.sigmoid(logits)
-    fixed = p.detach()
-    confidence = torch.sigmoid(slope * fixed + offset)
-    weight = torch.exp(-0.5 * ((fixed - center) / width) ** 2)
+    confidence, weight = gr_confidence(p.detach(), slope, offset, center, width)
     as_present = (1 - p**q_positive) / q_positive
     as_absent = (1 - (1 - p) ** q_negative) / q_negative
     unknown = weight * (confidence * as_present + (1 - confidence) * as_absent)
     known = torch.where(targets == 1, -(p + 1e-7).log(), -(1 - p + 1e-7).log())
     return torch.where(targets < 0, unknown, known).mean()
+
+
+def gr_confidence(
+    p: Tensor, slope: float, offset: float, center: float, width: float
+) -> tuple[Tensor, Tensor]:
+    """Confidence κ and weight of unknown cells with these probabilities, of any shape."""
+    weight = torch.exp(-0.5 * ((p - center) / width) ** 2)
+    return torch.sigmoid(slope * p + offset), weight
 
 
 def gr_schedule(
@@ -251,19 +262,10 @@ def _left_out(q: Tensor, unknown: Tensor, mode: str, likelihood_topk: int) -> Te
     return chosen
 
 
-def pseudo_negatives(probability: Tensor, open_cells: Tensor, counts: Tensor) -> Tensor:
-    """One round of asymmetric pseudo-labelling (Zhou et al. 2022): the p of the `counts` (C,)
-    least probable of the `open_cells` (n, C) bool of each class, 0 elsewhere."""
-    order = torch.where(open_cells, probability, torch.inf).argsort(dim=0, stable=True)
-    rank = torch.empty_like(order)
-    rank.scatter_(0, order, torch.arange(len(order), device=order.device)[:, None].expand_as(order))
-    return torch.where(open_cells & (rank < counts), probability, 0.0)
+def _nll(p: Tensor, eps: float = EPS) -> Tensor:
+    return -(p + eps).clamp(min=torch.finfo(p.dtype).tiny).log()
 
 
-def _nll(p: Tensor) -> Tensor:
-    return -(p + EPS).log()
-
-
-def _known_nll(p: Tensor, targets: Tensor) -> Tensor:
+def _known_nll(p: Tensor, targets: Tensor, eps: float = EPS) -> Tensor:
     """(B, C): the cross entropy of known cells, 0 where the target is unknown."""
-    return (targets == 1) * _nll(p) + (targets == 0) * _nll(1 - p)
+    return (targets == 1) * _nll(p, eps) + (targets == 0) * _nll(1 - p, eps)

@@ -41,6 +41,12 @@ def score_regions(regions: Tensor, texts: Tensor, region_scale: float) -> tuple[
     return scores, scores.select(-4, 0).softmax(-1)
 
 
+def boost_regions(cam: Tensor, *, boost: float = 5.0) -> Tensor:
+    """Logits (B, C) of class activations (B, R, C): the mean over the regions after positive
+    activations were multiplied by `boost` (BoostLU, Kim et al. 2023)."""
+    return torch.where(cam > 0, boost * cam, cam).mean(1)
+
+
 def aggregate_evidence(
     regions: Tensor,
     evidence: Tensor,

@@ -1,11 +1,9 @@
-"""What `loss=` of the linear probe can be: each loss with its constants and what it remembers.
+"""What `loss=` of the linear probe can be: the losses over a training, with their constants.
 
-The formulas are the pure functions of `_partial_losses`; here stand the constants of the papers,
-per data set, and the state that some losses keep between batches and epochs.
+The formulas are the pure functions of `_partial_losses`. Losses that label unknown cells as they go
+stand in `_labelling_losses`, the names of all in `_loss_names`.
 """
 
-import ast
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,24 +13,6 @@ from torch import Tensor, nn
 
 from methods import _partial_losses as losses
 from methods._logistic_regression import LogisticRegression
-
-# What the papers set for each data set (Cole et al. 2021; Zhou et al. 2022, official code), and
-# "pocket": the number of classes that scenes of the embedded data sets show on average.
-CONSTANTS: dict[str, dict[str, dict[str, float]]] = {
-    data: {
-        "epr": {"expected": expected},
-        "role": {"expected": expected},
-        "em": {"alpha": alpha},
-        "em_apl": {"alpha": alpha, "beta": beta, "warm_up": warm_up},
-    }
-    for data, expected, alpha, beta, warm_up in (
-        ("voc", 1.5, 0.2, 0.02, 0.5),
-        ("coco", 2.9, 0.1, 0.9, 0.5),
-        ("nus", 1.9, 0.1, 0.2, 0.4),
-        ("cub", 31.4, 0.01, 0.4, 0.3),
-        ("pocket", 2.5, 0.2, 0.02, 0.5),
-    )
-}
 
 
 @dataclass
@@ -46,6 +26,9 @@ class Loss:
     def start(self, x: Tensor, y: Tensor, epochs: int) -> None:
         """Before the first epoch, with features (n, D) and labels (n, C) in {1, 0, -1}."""
         self.y, self.epochs, self.epoch = y, epochs, 0
+
+    def ask(self, cosines: Callable[[], Tensor]) -> None:
+        """Before `start`; `cosines` gives those (n, C) of the images with their classes' texts."""
 
     def start_epoch(self, epoch: int, probability: Callable[[], Tensor]) -> None:
         """Before every epoch, counted from 0; `probability` gives (n, C) of the model as it is."""
@@ -135,35 +118,6 @@ class EntropyMaximization(Loss):
 
 
 @dataclass
-class EntropyWithPseudoLabels(Loss):
-    """EM + APL: after the part `warm_up` of the epochs, every epoch labels further cells of each
-    class as probably absent, the least probable first, `share` of the unknown ones in the end."""
-
-    alpha: float = 0.2
-    beta: float = 0.02
-    warm_up: float = 0.5
-    share: float = 0.9
-
-    def start(self, x: Tensor, y: Tensor, epochs: int) -> None:
-        super().start(x, y, epochs)
-        self.pseudo = torch.zeros(y.shape, device=y.device)
-
-    def start_epoch(self, epoch: int, probability: Callable[[], Tensor]) -> None:
-        super().start_epoch(epoch, probability)
-        first = round(self.warm_up * self.epochs)
-        if epoch >= first:
-            unknown = self.y < 0
-            counts = (self.share * unknown.sum(0) / (self.epochs - first)).long()
-            still_open = unknown & (self.pseudo == 0)
-            self.pseudo += losses.pseudo_negatives(probability(), still_open, counts)
-
-    def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
-        return losses.entropy_maximization(
-            logits, self.y[rows], alpha=self.alpha, beta=self.beta, pseudo=self.pseudo[rows]
-        )
-
-
-@dataclass
 class Hill(Loss):
     """Hill."""
 
@@ -195,52 +149,6 @@ class Splc(Loss):
             logit_margin=self.logit_margin,
             gamma=self.gamma,
         )
-
-
-@dataclass
-class LargeLoss(Loss):
-    """LL-R: leaves out the unknown cells with the largest losses, `delta` of all cells more in
-    every tenth of the epochs (the official training has ten epochs; Kim et al. 2023)."""
-
-    delta: float = 0.005
-    scheme: str = field(default="reject", init=False)
-
-    def rate(self) -> float:
-        """Of this epoch: 0 in the first one."""
-        return 10 * self.delta * self.epoch / self.epochs
-
-    def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
-        rate = self.rate()
-        return losses.large_loss(logits, self.y[rows], scheme=self.scheme, rate=rate)[0]
-
-
-@dataclass
-class LargeLossTemporary(LargeLoss):
-    """LL-Ct: takes them as present in this batch."""
-
-    delta: float = 0.002
-    scheme: str = field(default="correct", init=False)
-
-
-@dataclass
-class LargeLossPermanent(LargeLoss):
-    """LL-Cp: takes `delta` of the cells of every batch as present for good, after a first tenth of
-    the epochs (the repaired code; the first release never wrote a label)."""
-
-    delta: float = 0.001
-    scheme: str = field(default="correct", init=False)
-
-    def start(self, x: Tensor, y: Tensor, epochs: int) -> None:
-        super().start(x, y.clone(), epochs)
-
-    def rate(self) -> float:
-        """`delta` belongs to ten passes over the images; of more passes each takes less."""
-        return 0.0 if self.epoch < self.epochs / 10 else 10 * self.delta / self.epochs
-
-    def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
-        loss, cells = losses.large_loss(logits, self.y[rows], scheme=self.scheme, rate=self.rate())
-        self.y[rows] = torch.where(cells, 1, self.y[rows])
-        return loss
 
 
 @dataclass
@@ -285,50 +193,3 @@ class Selective(Loss):
             prior=self.prior,
             prior_threshold=self.prior_threshold,
         )
-
-
-LOSSES: dict[str, type[Loss]] = {
-    "an": AssumeNegative,
-    "ls": LabelSmoothing,
-    "wan": WeakAssumeNegative,
-    "iu": IgnoreUnknown,
-    "epr": ExpectedPositives,
-    "role": Role,
-    "em": EntropyMaximization,
-    "em_apl": EntropyWithPseudoLabels,
-    "hill": Hill,
-    "splc": Splc,
-    "ll_r": LargeLoss,
-    "ll_ct": LargeLossTemporary,
-    "ll_cp": LargeLossPermanent,
-    "gr": GeneralizedRobust,
-    "csl": Selective,
-}
-
-
-def make_loss(text: str, constants: str = "") -> Loss:
-    """The loss of a text such as "em" or "em(alpha=0.1)"; what it leaves open is taken from
-    `CONSTANTS` of that name, else from the defaults. Raises `ValueError` that lists the choices."""
-    name, given = _parse(text)
-    if name not in LOSSES:
-        raise ValueError(f"loss={text!r} should be one of {', '.join(LOSSES)}, e.g. em(alpha=0.1)")
-    if constants and constants not in CONSTANTS:
-        raise ValueError(f"constants={constants!r} should be one of {', '.join(CONSTANTS)}")
-    known = [entry.name for entry in dataclasses.fields(LOSSES[name]) if entry.init]
-    wrong = sorted(set(given) - set(known))
-    if wrong:
-        has = ", ".join(known) or "none"
-        raise ValueError(f"loss {name!r} has no constant {wrong[0]!r}; it has: {has}")
-    return LOSSES[name](**{**CONSTANTS.get(constants, {}).get(name, {}), **given})
-
-
-def _parse(text: str) -> tuple[str, dict[str, float]]:
-    try:
-        node = ast.parse(text, mode="eval").body
-        if isinstance(node, ast.Name):
-            return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-    except (SyntaxError, ValueError):
-        pass
-    raise ValueError(f"cannot read loss={text!r}; write a name or name(constant=value)")

@@ -12,7 +12,7 @@ from benchmark import ABSENT, PRESENT, UNKNOWN, Clip, Part, Presets, Run
 from benchmark.metrics import average_precision
 from methods import _linear_layer
 from methods._logistic_regression import LogisticRegression
-from methods._training_losses import make_loss
+from methods._loss_names import make_loss
 
 COARSE = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)  # log10 C (Radford et al. 2021, appendix A.3)
 # decades: the bracket around the best is halved down to 8 steps a decade
@@ -34,8 +34,8 @@ class Method(_linear_layer.Probe):
 
     `loss` trains the layer by gradient instead (`_linear_layer`), with a loss that says what an
     unknown label means: "an", "ls", "wan", "epr", "em", "em_apl", "role", "hill", "splc", "ll_r",
-    "ll_ct", "ll_cp", "gr", "csl", "iu", or one with constants, "em(alpha=0.1)"; see
-    `_training_losses`. `constants` names the data set whose published constants it takes. The
+    "ll_ct", "ll_cp", "gr", "csl", "iu", "vlpl", "cap", or one with constants, "em(alpha=0.1)"; see
+    `_loss_names`. `constants` names the data set whose published constants it takes. The
     papers train the whole network; on frozen features rate, epochs and the zero start are ours,
     chosen by validation mAP at 50 % known labels with "iu" and "em" (pictograms, seed 0).
     """
@@ -78,7 +78,7 @@ class Method(_linear_layer.Probe):
         self.classes = train.classes
         if self.loss:
             self._standardize(train.features.double())
-            _linear_layer.fit(self, make_loss(self.loss, self.constants), train, run)
+            _linear_layer.fit(self, make_loss(self.loss, self.constants), clip, train, run)
             return
         log_c = float(np.log10(self.C)) if self.C else self._choose(clip, train, val, run)
         run.chosen["C"] = 10**log_c

@@ -1,5 +1,5 @@
-"""SPARC's normalisation: zero-shot scores freed from images and classes that score high on
-everything."""
+"""SPARC: zero-shot scores normalised over images and classes, and fused with scores of prompts that
+name two classes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,58 +7,80 @@ from typing import ClassVar
 from torch import Tensor
 
 import benchmark
-from benchmark import Clip, Part, Presets, Run
+from benchmark import Clip, Part, Preset, Presets, Run
+from methods._rank_fusion import (
+    fuse,
+    normalise_columns,
+    normalise_rows,
+    ordered,
+    pair_members,
+    pairs,
+    principal_direction,
+)
 from methods._templates import check_template, class_features
-
-
-def normalise_rows(scores: Tensor, reference: Tensor | None = None) -> Tensor:
-    """(n, C) with mean 0 and standard deviation 1 over the classes of each image, by the statistics
-    of `reference` (n, C') where another set of prompts is to be brought on its scale (Miller et al.
-    2025)."""
-    reference = scores if reference is None else reference
-    spread = reference.std(1, keepdim=True).clamp(min=1e-12)
-    return (scores - reference.mean(1, keepdim=True)) / spread
-
-
-def normalise_columns(scores: Tensor, sample: Tensor | None = None) -> Tensor:
-    """(n, C) with mean 0 and standard deviation 1 over the images of each class, by the statistics
-    of the images of `sample` (m, C)."""
-    sample = scores if sample is None else sample
-    return (scores - sample.mean(0)) / sample.std(0).clamp(min=1e-12)
 
 
 @dataclass
 class Method(benchmark.Method):
-    """The "normalise only" row of Miller et al. (CVPR 2025): nothing is trained, no label is used.
+    """Miller et al. (CVPR 2025): nothing is trained, no label is used.
 
-    Cosines with the class texts, normalised over the classes of an image, then over images. The
-    paper takes the statistics of the latter from the whole test set; here they come from the
-    training images, so that every test image is scored by itself. Its further step, the fusion with
-    prompts that name several classes, is not here. The preset "pocket" was chosen as in LP++.
+    Cosines with the class texts, normalised over the classes of an image, then over images: the
+    paper's "normalise only" row. With `compound`, a sentence with two {}, every pair of classes has
+    a prompt, and a class's own score is fused with its pairs' by `ordered` and `fuse`. The paper
+    takes statistics and directions from the whole test set; here they come from the training
+    images, so that every test image is scored by itself. Ours, too: all pairs of classes, where the
+    paper writes its compound prompts for each data set.
     """
 
     template: str = "a photo of a {}."
+    compound: str = ""
     preset: str = ""
 
     title = "SPARC"
     needs = "global"
     open_vocabulary = True
-    PRESETS: ClassVar[Presets] = {"pocket": {"template": "ensemble"}}
+    PRESETS: ClassVar[Presets] = {
+        "pocket": Preset("Ours: validation mAP on the embedded data", template="ensemble")
+    }
 
     def __post_init__(self) -> None:
         check_template(self.template)
+        if self.compound and self.compound.count("{}") != 2:
+            raise ValueError(f"compound={self.compound!r} should hold {{}} twice, or be empty")
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Keeps the training images' features."""
-        self.sample = train.features
-        self.statistics: dict[tuple[str, ...], Tensor] = {}
+        self._start(train.features)
+
+    def _start(self, sample: Tensor) -> None:
+        self.sample = sample
+        self.known: dict[tuple[str, ...], tuple[list[Tensor], list[Tensor]]] = {}
 
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, len(classes)) of x (B, D)."""
-        texts = class_features(clip, classes, self.template)
-        if classes not in self.statistics:
-            self.statistics[classes] = normalise_rows(self.sample @ texts.T)
-        return normalise_columns(normalise_rows(x @ texts.T), self.statistics[classes])
+        if classes not in self.known:
+            rows = self._rows(clip, self.sample, classes)
+            columns = self._ordered([normalise_columns(part) for part in rows])
+            self.known[classes] = rows, [principal_direction(own) for own in columns]
+        sample, directions = self.known[classes]
+        rows = self._rows(clip, x, classes)
+        scores = [normalise_columns(part, of) for part, of in zip(rows, sample, strict=True)]
+        return fuse(scores[0], self._ordered(scores), directions) if self.compound else scores[0]
+
+    def _rows(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
+        """Normalised scores of the classes (B, C) and, with `compound`, of their pairs (B, P)."""
+        own = normalise_rows(x @ class_features(clip, classes, self.template).T)
+        if not self.compound:
+            return [own]
+        texts = [self.compound.format(*pair) for pair in pairs(classes)]
+        single = class_features(clip, classes, "a photo of a {}.")
+        return [own, normalise_rows(x @ clip.text(texts).T, x @ single.T)]
+
+    def _ordered(self, scores: list[Tensor]) -> list[Tensor]:
+        if not self.compound:
+            return []
+        own, compound = scores
+        return ordered(own, compound, pair_members(own.shape[1]).to(own.device))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The training images' features (n, D)."""
@@ -68,4 +90,4 @@ class Method(benchmark.Method):
         self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse."""
-        self.sample, self.statistics = state["sample"].to(clip.device), {}
+        self._start(state["sample"].to(clip.device))

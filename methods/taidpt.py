@@ -6,34 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark import Clip, Part, Presets, Run
-from methods._captions import named_classes, token_features
+from methods._captions import global_logits, local_logits, named_classes, token_features
 from methods._partial_losses import pairwise_ranking
 from methods._prompts import Prompts
 from methods._sgd import Group, SgdMethod, fit_groups
-
-SCALE = 4.0  # of both logits; the official code could learn it and does not
-
-
-def local_logits(
-    tokens: Tensor, texts: Tensor, spatial_scale: float, padding: Tensor | None = None
-) -> Tensor:
-    """(B, C) of tokens (B, L, D), of a caption or of an image, and texts (C, D), any norm (Guo et
-    al. 2023): the cosines of a class, weighed by their softmax over the tokens and scaled by 4.
-
-    `padding` (B, L) bool marks positions that hold no word."""
-    cosines = F.normalize(tokens, dim=-1) @ F.normalize(texts, dim=-1).T  # (B, L, C)
-    if padding is not None:
-        cosines = cosines - 1e4 * padding[..., None]
-    return ((spatial_scale * cosines).softmax(dim=1) * SCALE * cosines).sum(1)
-
-
-def global_logits(features: Tensor, texts: Tensor) -> Tensor:
-    """(B, C) of features (B, D) and texts (C, D): four times the cosine."""
-    return SCALE * F.normalize(features, dim=-1) @ F.normalize(texts, dim=-1).T
 
 
 @dataclass

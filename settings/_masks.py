@@ -37,6 +37,47 @@ def skewed_mask(y: np.ndarray, known: float, dataset: str, seed: int) -> np.ndar
     return uniform < known_by_frequency((y == PRESENT).mean(axis=0), known)
 
 
+def sized_mask(
+    y: np.ndarray, areas: np.ndarray, known: float, dataset: str, seed: int
+) -> np.ndarray:
+    """(n, C) bool, not at random: a present class is known in proportion to the part `areas` (n, C)
+    of the image that it covers, at most always, all of them together in the fraction `known`; an
+    absent one at random in the same fraction.
+
+    Small objects are the ones that annotators miss. Nested over `known`, and drawn from the numbers
+    of `nested_mask`."""
+    uniform = np.random.default_rng(seed_for("mask", dataset, seed)).random(y.shape)
+    rates = np.full(y.shape, known)
+    present = y == PRESENT
+    rates[present] = known_by_frequency(areas[present].astype(np.float64), known)
+    return uniform < rates
+
+
+def labelled_images(n: int, known: float, seed: int = 1) -> np.ndarray:
+    """(n,) bool: the first int(known · n) images of a permutation carry all their labels, the
+    others none (semi-supervised; CAP, Xie et al. 2023, draws with seed 1)."""
+    chosen = np.zeros(n, dtype=bool)
+    chosen[np.random.RandomState(seed).permutation(n)[: int(known * n)]] = True
+    return chosen
+
+
+def fixed_per_class(y: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(n, C) bool: of every class `count` present and `count` absent cells of y (n, C) are known,
+    or all that there are (FPC of Ben-Baruch et al. 2022, drawn as the official code draws)."""
+    random, known = np.random.RandomState(seed), np.zeros(y.shape, dtype=bool)
+    for c in range(y.shape[1]):
+        for value in (PRESENT, ABSENT):
+            rows = np.flatnonzero(y[:, c] == value)
+            known[random.choice(rows, min(count, len(rows)), replace=False), c] = True
+    return known
+
+
+def random_per_sample(n: int, classes: int, dropped: float, seed: int) -> np.ndarray:
+    """(n, C) bool, False where a uniform draw is below `dropped` (RPS of Ben-Baruch et al. 2022: a
+    fraction of the labels is dropped, not kept)."""
+    return np.random.RandomState(seed).random_sample((n, classes)) >= dropped
+
+
 def known_by_frequency(frequency: np.ndarray, known: float) -> np.ndarray:
     """(C,) rates min(1, s · frequency) with s such that their mean is `known`."""
     if known >= 1 or not frequency.any():
@@ -53,10 +94,13 @@ def known_by_frequency(frequency: np.ndarray, known: float) -> np.ndarray:
 
 
 def known_mask(kind: str, y: np.ndarray, known: float, dataset: str, seed: int) -> np.ndarray:
-    """(n, C) bool of the kind "nested", "community" or "skewed" for labels y (n, C); every label is
-    known when `known` is 1."""
+    """(n, C) bool of the kind "nested", "community", "skewed", "images" or "cap" for labels y (n,
+    C); every label is known when `known` is 1."""
     if kind == "community":
         return community_mask(len(y), y.shape[1], known)
+    if kind in ("images", "cap"):
+        number = 1 if kind == "cap" else seed_for("mask", dataset, seed)
+        return np.broadcast_to(labelled_images(len(y), known, number)[:, None], y.shape)
     if kind == "skewed":
         return skewed_mask(y, known, dataset, seed)
     return nested_mask(len(y), y.shape[1], known, dataset, seed)

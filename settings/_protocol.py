@@ -21,14 +21,14 @@ CHOICES = {
     "difficult": ("absent", "ignore", "present"),
     "empty_images": ("keep", "drop"),
     "class_names": ("prompt", "raw"),
-    "mask": ("nested", "community", "skewed"),
+    "mask": ("nested", "community", "skewed", "sized", "images", "cap"),
     "train_images": ("drop", "hide"),
     "test_images": ("all", "sample"),
     "protocol": ("cole", "splc"),
     "draw": ("seeded", "published"),
     "unlisted": ("unknown", "absent"),
     "val_labels": ("observed", "clean"),
-    "labels": ("all", "single"),
+    "labels": ("all", "single", "cells"),
     "statistics": ("own", "imagenet"),
 }
 

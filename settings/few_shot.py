@@ -8,7 +8,7 @@ import numpy as np
 
 import benchmark
 from benchmark import PRESENT, UNKNOWN, Labels, Presets, Task, View, data, seed_for
-from settings._masks import shots
+from settings._masks import fixed_per_class, hide, shots
 from settings._protocol import class_names, resolve
 
 
@@ -20,8 +20,10 @@ class Setting(benchmark.Setting):
     shots are the beginning of more. `labels` "all": an image carries all its labels, as in LaSO
     (Alfassy et al. 2019), so a class may be present in more than K images; "single": only the class
     it was drawn for is known, as in the few-shot lists of Tip-Adapter-SA, whose own draws also
-    prefer simple images by a rule that was not published. `val_shots` further images of each class,
-    labelled alike and the same for every K, are held out; the papers choose on test instead."""
+    prefer simple images by a rule that was not published; "cells": K present and K absent labels of
+    each class in any images, all else unknown, as FPC of Ben-Baruch et al. (2022). `val_shots`
+    further images of each class, labelled alike and the same for every K, are held out; the papers
+    choose on test instead."""
 
     encoder = "RN101/openai@448"
     PRESETS: ClassVar[Presets] = {
@@ -31,7 +33,7 @@ class Setting(benchmark.Setting):
 
     dataset: str = "pictograms"
     shots: int = 16  # training images of each class; the papers take 1, 2, 4, 8, 16
-    labels: str = "all"  # of a drawn image, or "single": the class it was drawn for
+    labels: str = "all"  # of a drawn image, or "single": the class it was drawn for; "cells"
     val_shots: int = 4  # held-out images of each class, on top of the training images
     class_names: str = "prompt"  # VOC names in prompts: "dining table", or "raw": "diningtable"
     preset: str = ""  # "clean", "paper" or "": the preset that these fields amount to
@@ -51,11 +53,16 @@ class Setting(benchmark.Setting):
         full = dataset.y[train]
         number = seed_for("few shot", self.dataset, seed)
         rounds, drawn_for = shots(full, self.val_shots + self.shots, number)
+        val, chosen = (rounds >= 0) & (rounds < self.val_shots), rounds >= self.val_shots
         y = full
         if self.labels == "single":
             own = np.arange(full.shape[1]) == drawn_for[:, None]
             y = np.where(own, PRESENT, UNKNOWN).astype(np.int8)
-        val, chosen = (rounds >= 0) & (rounds < self.val_shots), rounds >= self.val_shots
+        elif self.labels == "cells":
+            known = np.zeros(full.shape, bool)
+            known[val] = fixed_per_class(full[val], self.val_shots, number)
+            known[~val] = fixed_per_class(full[~val], self.shots, number)
+            y, chosen = hide(full, known), ~val & known.any(axis=1)
         everything = np.ones(len(dataset.classes), bool)
         notes = {**dataset.notes, "labelled images": int(chosen.sum()), "held out": int(val.sum())}
         return Task(
@@ -74,7 +81,8 @@ EXPLANATIONS = {
     "dataset": "The images differ: {a} against {b}. Nothing can be compared.",
     "shots": "The first run learned from {a} images of each class, the second from {b}.",
     "labels": "Labels of a drawn image: {a} against {b}. With 'single' only the class it was drawn "
-    "for is known, with 'all' every class.",
+    "for is known, with 'all' every class; 'cells' are so many present and absent labels of each "
+    "class, in any images.",
     "val_shots": "The first run held out {a} labelled images of each class for validation, the "
     "second {b}.",
     "class_names": "Class names in the prompts: {a} against {b}, e.g. 'dining table' (prompt) or "

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 import benchmark
-from benchmark import Labels, Presets, Task, View, data
-from settings._masks import annotated, held_out, hide, known_mask, split
+from benchmark import Labels, Method, Presets, Task, View, data
+from settings._masks import annotated, held_out, hide, known_mask, sized_mask, split
 from settings._protocol import class_names, resolve
 
 
@@ -43,7 +43,8 @@ class Setting(benchmark.Setting):
     dataset: str = "pictograms"
     known: float = 0.5  # fraction of the training labels that is known, in (0, 1]
     # "nested": drawn per seed, 10 % within 20 %; "community": NumPy's RandomState(0), any seed;
-    # "skewed": not at random, frequent classes are known more often
+    # "skewed" and "sized": not at random, frequent classes or large objects are known more often;
+    # "images": whole images are labelled, the others not at all; "cap": those that CAP labels
     mask: str = "nested"
     # VOC objects marked difficult: "absent" (DualCoOp), "ignore" (VOC), "present" (VOC-MLT)
     difficult: str = "absent"
@@ -66,8 +67,13 @@ class Setting(benchmark.Setting):
         train, test = dataset.splits["train"], dataset.splits["test"]
         # Masks and validation images are drawn before images are dropped: both variants agree on
         # the images they share.
-        known = known_mask(self.mask, dataset.y[train], self.known, self.dataset, seed)
-        masked = hide(dataset.y[train], known)
+        full = dataset.y[train]
+        if self.mask == "sized":
+            areas = data.object_areas(self.dataset)[train]
+            known = sized_mask(full, areas, self.known, self.dataset, seed)
+        else:
+            known = known_mask(self.mask, full, self.known, self.dataset, seed)
+        masked = hide(full, known)
         val = held_out(len(train), self.val_fraction, self.dataset, seed)
         if self.empty_images == "drop":
             kept, test = annotated(dataset, train), test[annotated(dataset, test)]
@@ -87,6 +93,12 @@ class Setting(benchmark.Setting):
             views={"all": everything},
         )
 
+    def skip(self, method: Method) -> str:
+        """Where nobody knows how large the objects are, they cannot be known by their size."""
+        if self.mask == "sized" and not data.knows_areas(self.dataset):
+            return f"mask by size: {self.dataset} does not say how large its objects are"
+        return ""
+
 
 # What a difference between two runs in one of these fields means; {a} and {b} are the two values.
 EXPLANATIONS = {
@@ -94,7 +106,9 @@ EXPLANATIONS = {
     "known": "The first run knew the fraction {a} of the training labels, the second {b}.",
     "mask": "Different labels were known: mask {a} against {b}. A nested mask is drawn anew for "
     "every seed, the community mask is NumPy's RandomState(0) for every seed, as in the published "
-    "tables, and with a skewed mask the labels of frequent classes are known more often.",
+    "tables, and with a skewed mask the labels of frequent classes are known more often, with a "
+    "sized one those of large objects. With 'images' and 'cap' whole images are labelled, drawn by "
+    "the seed or as in CAP.",
     "difficult": "VOC objects marked difficult count as {a} in the first and {b} in the second "
     "run. This changes test "
     "labels too (619 of 7,632 image labels of the VOC2007 test images rest on difficult objects "

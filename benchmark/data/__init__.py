@@ -78,6 +78,23 @@ def has_captions(name: str) -> bool:
     return (root() / said).is_file() if isinstance(said, str) else bool(said)
 
 
+def knows_areas(name: str) -> bool:
+    """Whether the data set says how large its objects are: its module has `object_areas(root)`."""
+    return hasattr(module(name), "object_areas")
+
+
+def object_areas(name: str) -> np.ndarray:
+    """(N, C) float32: the part of each image that the objects of a class cover, 0 where it is not
+    shown."""
+    return _object_areas(name, root())
+
+
+@functools.lru_cache(maxsize=4)
+def _object_areas(name: str, folder: Path) -> np.ndarray:
+    found: Callable[..., np.ndarray] = vars(module(name))["object_areas"]
+    return _call(found, name, folder, registry.parse(name)[1])
+
+
 def available(name: str, folder: Path | None = None) -> str:
     """ "" when the data set can be loaded, else one sentence that says which files are missing and
     how to get them."""

@@ -43,6 +43,11 @@ class Look:
     scribbles: int = 0
 
 
+def share(mask: np.ndarray, side: int) -> float:
+    """The part of a picture (side, side) that a mask (h, w) uint8 covers."""
+    return float(mask[:side, :side].sum(dtype=np.float64)) / (255 * side * side)
+
+
 def scene_generator(name: str, index: int) -> np.random.Generator:
     """A random generator that depends on the name of a data set and the index of a scene, and on
     nothing else."""

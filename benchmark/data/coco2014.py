@@ -11,6 +11,7 @@ Segmentation (ZSI):
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -85,6 +86,30 @@ class InstancesFile(msgspec.Struct):
     categories: list[Category]
 
 
+class SizedImage(msgspec.Struct):
+    """An image with its pixels."""
+
+    id: int
+    width: int
+    height: int
+
+
+class SizedAnnotation(msgspec.Struct):
+    """One object with the pixels of its outline."""
+
+    image_id: int
+    category_id: int
+    area: float
+
+
+class SizesFile(msgspec.Struct):
+    """An instances file, read for the sizes of its objects."""
+
+    images: list[SizedImage]
+    annotations: list[SizedAnnotation]
+    categories: list[Category]
+
+
 @dataclass(frozen=True)
 class Instances:
     """What the suite needs of an instances file, images in the file's order."""
@@ -152,7 +177,7 @@ def read_instances(path: Path, split: str, all_classes: bool = True) -> Instance
     """One instances file of the split "train2014" or "val2014", classes joined by name.
 
     `all_classes` asks for the 80 categories; the zero-shot files hold a part of them."""
-    content = _read_file(path)
+    content = _read_file(path, InstancesFile)
     column = _columns(path, content.categories, all_classes)
     names = [image.file_name for image in content.images]
     wrong = [name for name in names if f"_{split}_" not in name]
@@ -179,12 +204,33 @@ def read_instances(path: Path, split: str, all_classes: bool = True) -> Instance
     return Instances(identifiers, names, y, annotated, crowds)
 
 
-def _read_file(path: Path) -> InstancesFile:
+def object_areas(root: Path) -> np.ndarray:
+    """(N, 80) float32: the part of each image that the objects of a class cover together, at most
+    1; read from the instances files anew, which takes seconds."""
+    parts = []
+    for name in SPLITS.values():
+        path = root / ANNOTATIONS / f"instances_{name}.json"
+        content = _read_file(path, SizesFile)
+        column = _columns(path, content.categories, True)
+        row = {image.id: i for i, image in enumerate(content.images)}
+        areas = np.zeros((len(row), len(CLASSES)), np.float32)
+        for item in content.annotations:
+            i = row[item.image_id]
+            pixels = content.images[i].width * content.images[i].height
+            areas[i, column[item.category_id]] += item.area / pixels
+        parts.append(np.minimum(areas, 1.0))
+    return np.concatenate(parts)
+
+
+File = TypeVar("File", InstancesFile, SizesFile)
+
+
+def _read_file(path: Path, kind: type[File]) -> File:
     """The file, read from its memory map so that it is never copied."""
     with path.open("rb") as file:
         try:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return msgspec.json.decode(content, type=InstancesFile)
+            return msgspec.json.decode(content, type=kind)
         except msgspec.ValidationError as error:
             raise ValueError(f"{path} is not an instances file of COCO: {error}") from error
         except ValueError as error:  # an empty file cannot be mapped

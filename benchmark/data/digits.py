@@ -70,13 +70,28 @@ def content(index: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
     )
 
 
-def picture(index: int) -> Image.Image:
-    """Scene `index` as an RGB image."""
+def objects(index: int) -> tuple[list[_scenes.Thing], np.random.Generator]:
+    """What a scene shows, and the generator that goes on to draw it."""
     digits, scans, random = content(index)
     things = []
     for digit, scan in zip(digits, scans, strict=True):
         length, angle = LENGTHS[int(random.random() * 3)], ANGLES[int(random.random() * 5)]
         things.append(_scenes.Thing(int(digit), scan_mask(int(scan), length, angle)))
+    return things, random
+
+
+def object_areas(root: Path) -> np.ndarray:
+    """(N, C) float32: the part of each scene that a digit covers; `root` is not used."""
+    areas = np.zeros((TRAIN + TEST, len(CLASSES)), np.float32)
+    for index in range(len(areas)):
+        for thing in objects(index)[0]:
+            areas[index, thing.label] += _scenes.share(thing.mask, SIDE)
+    return areas
+
+
+def picture(index: int) -> Image.Image:
+    """Scene `index` as an RGB image."""
+    things, random = objects(index)
     look = _scenes.Look(
         dark=random.random() < 0.5,
         contrast=0.5 + 0.3 * random.random(),

@@ -149,8 +149,9 @@ def content(name: str, index: int) -> tuple[np.ndarray, np.random.Generator]:
     return random.permutation(len(shape.classes))[: 1 + int(random.random() * shape.most)], random
 
 
-def picture(name: str, index: int) -> Image.Image:
-    """Scene `index` of a data set as an RGB image."""
+def objects(name: str, index: int) -> tuple[list[_scenes.Thing], np.random.Generator]:
+    """What a scene shows, the labelled objects first and numbered by their class, the others -1,
+    and the generator that goes on to draw it."""
     shape = SHAPES[name]
     labels, random = content(name, index)
     drawn, foreign = (
@@ -162,7 +163,8 @@ def picture(name: str, index: int) -> Image.Image:
         for _ in range(int(random.random() * (shape.others + 1)))
     ]
     things = []
-    for number, class_name in enumerate(drawn):
+    numbers = [*labels.tolist(), *[-1] * (len(drawn) - len(labels))]
+    for number, class_name in zip(numbers, drawn, strict=True):
         usual, other = FORMS[class_name]
         forms = other if other and random.random() < 0.8 else usual
         character = forms[int(random.random() * len(forms))]
@@ -171,6 +173,24 @@ def picture(name: str, index: int) -> Image.Image:
         things.append(
             _scenes.Thing(number, _scenes.glyph_mask(FACE, character, length, angle, form))
         )
+    return things, random
+
+
+def object_areas(root: Path, name: str = "pictograms") -> np.ndarray:
+    """(N, C) float32: the part of each scene that the labelled object of a class covers; `root` is
+    not used."""
+    shape = SHAPES[name]
+    areas = np.zeros((shape.train + shape.test, len(shape.classes)), np.float32)
+    for index in range(len(areas)):
+        for thing in objects(name, index)[0]:
+            if thing.label >= 0:
+                areas[index, thing.label] = _scenes.share(thing.mask, SIDE)
+    return areas
+
+
+def picture(name: str, index: int) -> Image.Image:
+    """Scene `index` of a data set as an RGB image."""
+    things, random = objects(name, index)
     look = _scenes.Look(
         dark=random.random() < 0.5,
         contrast=0.38 + 0.2 * random.random(),

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression as Reference
 
 from benchmark.metrics import average_precision
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Part, Run
-from methods._training_losses import LOSSES, make_loss
+from methods._loss_names import LOSSES, make_loss
 from methods.linear_probe import COARSE, Method
 from tests.fixtures.golden import close, golden
 
@@ -44,7 +44,8 @@ def run(tmp_path):
     return Run(seed=0, device=CPU, folder=tmp_path)
 
 
-CLIP = SimpleNamespace(width=12, device="cpu")
+TEXTS = F.normalize(torch.randn(4, 12, generator=torch.Generator().manual_seed(0)), dim=-1)
+CLIP = SimpleNamespace(width=12, device="cpu", text=lambda prompts: TEXTS)
 NOTHING = part(torch.empty(0, 12), np.empty((0, 4), np.int8))
 
 

@@ -123,6 +123,68 @@ def test_skewed_mask_knows_frequent_classes_and_nests():
     assert (np.diff(high.mean(0)) < 0).all() and not high[:, 5].any()
 
 
+def test_sized_mask_knows_large_objects_and_nests(found):
+    y, areas = data.load("digits").y, data.object_areas("digits")
+    np.testing.assert_array_equal(areas > 0, y == PRESENT)
+    low, high = (masks.sized_mask(y, areas, known, "digits", 0) for known in (0.1, 0.3))
+    assert not (low & ~high).any()
+    present = y == PRESENT
+    for cells in (present, ~present):
+        assert abs(high[cells].mean() - 0.3) < 0.02
+    large = areas > np.median(areas[present])
+    assert high[large].mean() > 1.4 * high[present & ~large].mean()
+
+
+def test_a_mask_by_size_through_the_setting(found):
+    task = partial.Setting(mask="sized", known=0.3).build(0)
+    plain = partial.Setting(known=0.3).build(0)
+    np.testing.assert_array_equal(task.val.rows, plain.val.rows)
+    assert not np.array_equal(task.train.y, plain.train.y)
+    assert partial.Setting(mask="sized", dataset="voc2007").skip(None).startswith("mask by size")
+    assert partial.Setting(mask="sized", dataset="coco2014").skip(None) == ""
+
+
+def test_sizes_of_cocos_objects_are_parts_of_their_images(found):
+    areas, y = data.object_areas("coco2014"), data.load("coco2014").y
+    assert areas.shape == y.shape and areas.max() <= 1
+    assert (areas[y != PRESENT] == 0).all() and (areas[y == PRESENT] > 0).all()
+
+
+def test_whole_images_as_in_cap_bit_for_bit():
+    vectors = golden("setting_cap.npz")
+    for n in (100, 5717):
+        chosen = masks.labelled_images(n, 0.05)
+        np.testing.assert_array_equal(
+            np.flatnonzero(chosen), np.sort(vectors[f"lb_idx_seed1_n{n}_r0.05"])
+        )
+    for mask in ("images", "cap"):
+        first, other = (partial.Setting(mask=mask, known=0.1).build(seed) for seed in (0, 1))
+        whole = (first.train.y != UNKNOWN).mean(axis=1)
+        assert set(whole) == {0.0, 1.0} and abs(whole.mean() - 0.1) < 0.02
+        drawn = [np.sort(task.train.rows[task.train.y[:, 0] != UNKNOWN]) for task in (first, other)]
+        both = np.intersect1d(*drawn)
+        assert len(both) < len(drawn[0]) / 2 if mask == "images" else len(both) > len(drawn[0]) / 2
+
+
+def test_cells_per_class_and_dropped_labels_bit_for_bit():
+    vectors = golden("losses_csl.npz")
+    y, seed = vectors["sim_labels"].astype(np.int8), int(vectors["sim_seed"])
+    known = masks.fixed_per_class(y, 4, seed)
+    np.testing.assert_array_equal(masks.hide(y, known), vectors["sim_fpc_4"])
+    for dropped in (0.5, 0.8):
+        known = masks.random_per_sample(*y.shape, dropped, seed)
+        np.testing.assert_array_equal(masks.hide(y, known), vectors[f"sim_rps_{dropped}"])
+
+
+def test_so_many_cells_of_each_class(found):
+    task = few_shot.Setting(labels="cells", shots=3, val_shots=2).build(0)
+    for part, count in ((task.train, 3), (task.val, 2)):
+        assert ((part.y == PRESENT).sum(0) == count).all() and (
+            (part.y == ABSENT).sum(0) == count
+        ).all()
+    assert not set(task.train.rows) & set(task.val.rows)
+
+
 # ---- single positive -----------------------------------------------------------------------------
 
 

@@ -4,10 +4,13 @@ CLIP."""
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from benchmark.clip import image_tower
+from benchmark.clip.image_tower import AttentionPool2d
 from methods._learning_rates import learning_rate
 from methods._losses import asymmetric_loss
-from methods._regions import aggregate_regions
+from methods._regions import EVIDENCE_SCALE, aggregate_regions
 from methods.dualcoop_plus import VARIANTS, aggregate_evidence
 from methods.dualcoop_plus import Method as DualCoOpPlus
 from methods.positive_coop import Method as PositiveCoOp
@@ -75,6 +78,10 @@ def test_dualcoop_plus(variant):
     close(torch.stack([negative, positive], 1), data[f"{variant}_logits"])
     targets = torch.from_numpy(data["y"])
     targets = torch.where(targets == 0, -1, torch.where(targets < 0, 0, 1))  # their 0 is unknown
+    close(positive - negative, data[f"{variant}_score"])
+    whole = torch.from_numpy(data["global_feature"])  # whose logits the method does not use
+    far = [EVIDENCE_SCALE * cosines(whole, text) for text in (texts[2], texts[1])]
+    close(torch.stack(far, 1), data[f"{variant}_logits_global"])
     loss = 0.02 * asymmetric_loss(positive - negative, targets, eps=1e-8)
     loss.backward()
     close(loss, data[f"{variant}_loss"])
@@ -84,11 +91,43 @@ def test_dualcoop_plus(variant):
         close(temperature.grad, data[f"{variant}_grad_spatial_T"], 1e-5)
 
 
+def cosines(x, texts):
+    return F.normalize(x, dim=-1) @ F.normalize(texts, dim=-1).T
+
+
+def test_asymmetric_losses_of_the_repository_of_dualcoop_plus():
+    """The one of DualCoOp divided by the images, and a mean that takes unknown as absent."""
+    data = golden("dualcooppp.npz")
+    y = torch.from_numpy(data["y"])
+    partly = torch.where(y == 0, -1, torch.where(y < 0, 0, 1))
+    for name, targets, count in (("dualcoop", partly, len(y)), ("ASL", (y > 0).long(), y.numel())):
+        logits = leaf(data["asl_logits"])
+        loss = asymmetric_loss(logits, targets, eps=1e-8) / count
+        loss.backward()
+        close(loss, data[f"{name}_loss"])
+        close(logits.grad, data[f"{name}_loss_grad"])
+
+
+def test_regions_without_positions():
+    """DualCoOp++ pools without positional embedding: the tower's own functions, with a zero one."""
+    data = {k: torch.from_numpy(np.asarray(v)) for k, v in golden("dualcooppp.npz").items()}
+    x, heads = data["ap_fmap"], int(data["ap_heads"])
+    weights = {k.removeprefix("ap_w/"): v for k, v in data.items() if k.startswith("ap_w/")}
+    output, width = weights["c_proj.weight"].shape
+    pool = AttentionPool2d(x.shape[-1], width, heads, output)
+    pool.load_state_dict(weights)
+    close(image_tower.attention_pool(pool, x), data["ap_global_pos"])
+    torch.nn.init.zeros_(pool.positional_embedding)
+    close(image_tower.dense_pool(pool, x)[:, 1:].mT, data["ap_dense_nopos"])
+    close(image_tower.attention_pool(pool, x), data["ap_global_nopos"])
+
+
 def test_rates_of_the_official_schedules():
     data = golden("lr_schedules.npz")
     for name, peaks, warm_up in (
         ("positivecoop_voc", (0.001 * 0.01, 0.001), 5e-3),
         ("positivecoop_coco", (0.002 * 0.01, 0.002), 5e-3),
+        ("positivecoop_rn50cfg", (0.002 * 0.01, 0.002), 1e-5),
         ("positivecoop_readme_lr0p5_ep52", (0.5 * 0.01, 0.5), 5e-3),
         ("dualcooppp", (0.005,), 1e-5),
         ("taidpt_coco", (1e-4,), 1e-5),

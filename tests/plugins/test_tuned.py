@@ -74,8 +74,8 @@ def test_needs_and_preset_are_those_of_the_candidates():
     regions = Method("dualcoop(learning_rate=[0.1, 0.2])", inner_preset="pocket")
     assert regions.needs == "regions" and not regions.open_vocabulary
     preset = registry.make("methods", "dualcoop", {}, "pocket")
-    assert {c.batch_size for c in regions.candidates} == {preset.batch_size}
-    assert Method("coop(epochs=3)").names == ["coop"]
+    assert {c.batch_size for c in regions.candidates.values()} == {preset.batch_size}
+    assert list(Method("coop(epochs=3)").candidates) == ["coop"]
     assert not Method("coop(class_specific=[True, False])").open_vocabulary
     assert Method("coop(class_specific=False)").open_vocabulary
     with pytest.raises(ValueError, match="differ in 'copies'"):
