@@ -31,7 +31,7 @@ class Resumable:
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
         if self.checkpoint.exists():
-            state = torch.load(self.checkpoint)
+            state = torch.load(self.checkpoint, weights_only=True)
             self.samples = state["samples"]
             for key in self.KEPT:
                 getattr(self, key).load_state_dict(state[key])

@@ -155,7 +155,9 @@ def read_prompts(
     """
     path = folder / "prompts.pt"
     if path.exists():
-        kept: tuple[Tensor, list[tuple[tuple[str, ...], Tensor]]] = torch.load(path)
+        kept: tuple[Tensor, list[tuple[tuple[str, ...], Tensor]]] = torch.load(
+            path, weights_only=True
+        )
         return kept
     model, ids = create(teacher), torch.from_numpy(vocabulary.ids)
     random, factors = np.random.default_rng(7), list(captions.FACTORS.values())
@@ -355,5 +357,5 @@ def distil(
             evaluated,
         )
         spawn(_work, arguments, processes)
-    average = torch.load(folder / f"{name}.pt")["average"]
+    average = torch.load(folder / f"{name}.pt", weights_only=True)["average"]
     ship(name, write_weights(weights_path(name), average, vocabulary.ids), folder / f"{name}.csv")

@@ -9,63 +9,21 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmark import registry
 from benchmark.features.prefetch import one_ahead
-from benchmark.plan import Axes, make_plan
+from benchmark.plan import make_plan
 from benchmark.run.execute import execute
 from benchmark.run.selection import Selection
 from benchmark.store import Record, Store
 from benchmark.task import Part
 from tests.fixtures.pretended_gpu import pretended_gpu
+from tests.fixtures.short_runs import METHODS, axes, shortened
 
-# a few of the embedded images: what is asked here does not depend on their number
-SMALL = '''
-import dataclasses
-from dataclasses import dataclass
-
-import numpy as np
-
-import benchmark
-from benchmark.task import Labels, View
-from settings.partial import Setting as Partial
-
-
-@dataclass
-class Setting(Partial):
-    """Partial labels on 120 images."""
-
-    def build(self, seed):
-        task = super().build(seed)
-        sizes = {"train": 64, "val": 24, "test": 32}
-        rows = {name: getattr(task, name).rows[:size] for name, size in sizes.items()}
-        kept = np.concatenate(list(rows.values()))
-        place = {row: i for i, row in enumerate(kept.tolist())}
-        whole = task.dataset
-        dataset = dataclasses.replace(
-            whole,
-            names=tuple(whole.names[row] for row in kept),
-            sizes=whole.sizes[kept],
-            y=whole.y[kept],
-            splits={},
-            open=lambda row: whole.open(int(kept[row])),
-        )
-        parts = {
-            name: Labels(
-                np.array([place[row] for row in rows[name].tolist()]),
-                getattr(task, name).y[: sizes[name]],
-            )
-            for name in sizes
-        }
-        views = {name: View(view.rows[:32], view.columns) for name, view in task.views.items()}
-        return dataclasses.replace(task, dataset=dataset, views=views, **parts)
-'''
 OTHERS = [  # method, encoder, selection, environment
     ("zero_shot_clip(template='ensemble',score='softmax')", "pocket-RN", "last", {}),
     ("coop(epochs=1,variant='raw',init='a photo of a')", "pocket-RN", "oracle", {}),
@@ -84,24 +42,12 @@ OTHERS = [  # method, encoder, selection, environment
         {},
     ),
 ]
-
-
-def shortened(name: str) -> str:
-    """A method with one epoch where it has epochs."""
-    has = {field.name for field in fields(registry.load("methods", name))}
-    return f"{name}(epochs=1)" if "epochs" in has else name
-
-
-# TaI-DPT learns from captions, and this data set has none
-METHODS = [name for name in registry.names("methods") if name != "taidpt"]
 CASES = [(shortened(name), "pocket-RN", "last", {}) for name in METHODS] + OTHERS
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("gpu")
-    (folder / "small.py").write_text(SMALL)
-    return folder
+    return tmp_path_factory.mktemp("gpu")
 
 
 @pytest.fixture(scope="module")
@@ -129,21 +75,14 @@ def run_on_gpu(
             in_fit.update(gpu.waits)
         restore(self, *arguments)  # puts a state back: many uploads, once
 
-    axes = Axes(
-        (method,),
-        (f"{folder / 'small.py'}(dataset='pictograms')",),
-        encoders=(encoder,),
-        selection=selection,
-    )
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        patch.setattr(registry, "_files", {})
         patch.setattr(Part, "batches", counted)
         patch.setattr(Selection, "restore", after_fit)
-        (row,) = make_plan(axes, Store(folder / "out"))
+        (row,) = make_plan(axes(method, encoder, selection), Store(folder))
         with pretended_gpu() as gpu:
-            record = execute(row.job(), folder / "out", "gpu:0")
+            record = execute(row.job(), folder, "gpu:0")
     return record, in_fit, steps["all"]
 
 

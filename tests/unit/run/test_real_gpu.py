@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import registry
-from benchmark.plan import Axes, make_plan
+from benchmark.plan import make_plan
 from benchmark.run.execute import execute
 from benchmark.store import Store
-from tests.unit.run.test_pretended_gpu import METHODS, SMALL, shortened
+from tests.fixtures.short_runs import METHODS, axes, shortened
 
 pytestmark = [
     pytest.mark.gpu,
@@ -17,14 +16,11 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_scores_are_those_of_the_cpu(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(registry, "_files", {})
-    (tmp_path / "small.py").write_text(SMALL)
-    setting = f"{tmp_path / 'small.py'}(dataset='pictograms')"
+def test_scores_are_those_of_the_cpu(tmp_path, name):
     scores = []
     for device in ("cpu", "cuda:0"):
         store = Store(tmp_path / device.partition(":")[0])
-        (row,) = make_plan(Axes((shortened(name),), (setting,), encoders=("pocket-RN",)), store)
+        (row,) = make_plan(axes(shortened(name)), store)
         record = execute(row.job(), store.out, device)
         assert record["status"] == "done", record["error"]
         scores.append(store.scores(row.id))
