@@ -42,7 +42,7 @@ def file_sizes(root: Path, names: tuple[str, ...], dataset: str) -> np.ndarray:
     sizes = np.full(len(names), -1, np.int64)
     for i, name in enumerate(names):
         try:
-            sizes[i] = (root / name).stat().st_size
+            sizes[i] = os.stat(os.path.join(root, name)).st_size  # of a `Path`: thrice as long
         except FileNotFoundError:
             continue
     absent = np.flatnonzero(sizes < 0)

@@ -8,6 +8,7 @@ Segmentation (ZSI):
     coco/annotations/instances_val2014_{unseen, gzsi}_48_17.json
 """
 
+import functools
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 import numpy as np
 
 from benchmark.data._files import ImageFiles, check_sizes, check_unique, file_sizes, split_rows
+from benchmark.data._parsed import Arrays, kept, packed_texts, texts
 from benchmark.task import PRESENT, Dataset
 
 EMBEDDED = False
@@ -177,6 +179,19 @@ def read_instances(path: Path, split: str, all_classes: bool = True) -> Instance
     """One instances file of the split "train2014" or "val2014", classes joined by name.
 
     `all_classes` asks for the 80 categories; the zero-shot files hold a part of them."""
+    parse = functools.partial(_parse_instances, path, split, all_classes)
+    arrays = kept(path.stem, [path], __file__, parse)
+    return Instances(
+        arrays["identifiers"].tolist(),
+        texts(arrays["names"]) if len(arrays["identifiers"]) else [],
+        arrays["y"],
+        arrays["annotated"],
+        int(arrays["crowds"]),
+    )
+
+
+def _parse_instances(path: Path, split: str, all_classes: bool) -> Arrays:
+    """What `Instances` holds, as arrays."""
     content = _read_file(path, InstancesFile)
     column = _columns(path, content.categories, all_classes)
     names = [image.file_name for image in content.images]
@@ -201,7 +216,13 @@ def read_instances(path: Path, split: str, all_classes: bool = True) -> Instance
         y[i, column[item.category_id]] = PRESENT
         annotated[i] = True
     crowds = sum(item.iscrowd for item in content.annotations)
-    return Instances(identifiers, names, y, annotated, crowds)
+    return {
+        "identifiers": np.array(identifiers, np.int64),
+        "names": packed_texts(names),
+        "y": y,
+        "annotated": annotated,
+        "crowds": np.array(crowds),
+    }
 
 
 def object_areas(root: Path) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 
 from benchmark import registry
 from benchmark.clip.encoder import Clip
+from benchmark.data import _parsed
 from benchmark.features import bank
 from benchmark.spec import Encoder, Spec
 from benchmark.task import PRESENT, UNKNOWN, Dataset, Labels, Method, Part, Task, View, seed_for
@@ -32,11 +33,12 @@ class World:
 
 def open_world(spec: Spec, out: Path, device: torch.device) -> World:
     """Task, encoder, method and parts of a description."""
-    task, clip, method = _opened(spec, device)
+    task, clip, method = _opened(spec, out, device)
     return make_world(task, clip, method, out, device, seed_for("batches", spec.id))
 
 
-def _opened(spec: Spec, device: torch.device) -> tuple[Task, Clip, Method]:
+def _opened(spec: Spec, out: Path, device: torch.device) -> tuple[Task, Clip, Method]:
+    _parsed.keep_in(out / "features" / "labels")
     method = registry.rebuild("methods", spec.method)
     task = registry.rebuild("settings", spec.setting).build(spec.seed)
     task = limited(task, spec.limit) if spec.limit else task
@@ -46,7 +48,7 @@ def _opened(spec: Spec, device: torch.device) -> tuple[Task, Clip, Method]:
 def make_features(spec: Spec, out: Path, device: torch.device, say: Callable[[str], None]) -> None:
     """Computes and stores what a run will read: all parts at once, so that the time to go and the
     room on the disk are those of the whole; `say` is told now and then how far it is."""
-    task, clip, method = _opened(spec, device)
+    task, clip, method = _opened(spec, out, device)
     everything = np.concatenate([part.rows for part in (task.train, task.val, task.test)])
     rows = [everything]
     if method.augment and method.needs != "pixels":

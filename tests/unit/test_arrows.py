@@ -22,7 +22,7 @@ ARROWS = {
     "store": "files integrity spec",
     "clip": "files spec task",
     "registry": "files parameters spec task",
-    "data": "files registry spec task",
+    "data": "files registry sources spec task",
     "features": "clip data files sources spec task",
     "catalogue": "files registry spec",
     "methods": "clip metrics registry task",

@@ -72,6 +72,8 @@ def test_every_method_on_every_setting_with_both_kinds_of_encoders(world, capsys
             scores.shape == (record["task"]["n_test"], record["task"]["n_classes"])
             and np.isfinite(scores).all()
         )
+    labels = {path.name.rpartition("-")[0] for path in Path("results").rglob("labels/*.npz")}
+    assert {"instances_train2014", "instances_val2014", "nus_wide-Train"} <= labels  # parsed once
     tables = Path("results/tables").glob("zero_shot*.md")
     assert any("closed vocabulary" in table.read_text() for table in tables)
 
