@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import _partial_losses as losses
-from methods._logistic_regression import LogisticRegression
+from methods._logistic_regression import OPTIMUM, LogisticRegression
 
 
 @dataclass
@@ -176,9 +176,9 @@ class Selective(Loss):
         fitted = (y == 1).any(0) & (y == 0).any(0)
         self.prior = None
         if fitted.any():
-            solution = LogisticRegression(x, y[:, fitted], (y[:, fitted] >= 0)).solve(
-                1.0, None, 100
-            )
+            known = y[None, :, fitted]
+            problem = LogisticRegression(x[None], known, known >= 0)
+            solution = problem.solve(x.new_ones(1, 1), None, OPTIMUM)[0, 0]
             logits = F.linear(x.double(), solution[:, :-1], solution[:, -1])
             self.prior = torch.zeros(y.shape[1], device=y.device)
             self.prior[fitted] = torch.sigmoid(logits).mean(0).float()

@@ -1,23 +1,24 @@
 """Linear probe on frozen CLIP features: masked multi-label logistic regression, or a linear layer
 trained with a loss for partial labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from benchmark import ABSENT, PRESENT, UNKNOWN, Clip, Part, Presets, Run
+from benchmark import ABSENT, PRESENT, UNKNOWN, Clip, Member, Part, Presets, Run, upload
 from benchmark.metrics import average_precision
 from methods import _linear_layer
-from methods._logistic_regression import LogisticRegression
+from methods._logistic_regression import OPTIMUM, RANKING, LogisticRegression
 from methods._loss_names import make_loss
 
 COARSE = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)  # log10 C (Radford et al. 2021, appendix A.3)
 # decades: the bracket around the best is halved down to 8 steps a decade
 STEPS = (1.0, 0.5, 0.25, 0.125)
-SWEEP_ITERATIONS, ITERATIONS = 100, 1000
 WITHOUT_VALIDATION = 0.316  # the C of CLIP's README
 
 
@@ -26,11 +27,12 @@ class Method(_linear_layer.Probe):
     """Logistic regression on global features (B, D), float64, one C for all classes.
 
     `C` 0 means: choose it by the masked mAP of the validation part, then fit train and validation
-    part together (0.316 where no validation label is known). Candidates of the sweep get at most
-    100 iterations from the neighbour's solution, the final fit 1,000. Features are standardised on
-    the images that are fitted (`standardize`). `unknown` "negative" takes unknown labels as
-    negatives; `balanced` weighs positives by n₋ / n₊. A class without a known positive or negative
-    scores a constant; `constant_classes` in the history counts them.
+    part together (0.316 where no validation label is known). Candidates of the sweep are solved
+    until a step changes their logits by 1 %, the final fit until 1e-6: to the optimum of
+    scikit-learn. Features are standardised on the images that are fitted (`standardize`).
+    `unknown` "negative" takes unknown labels as negatives; `balanced` weighs positives by n₋ / n₊.
+    A class without a known positive or negative scores a constant; `constant_classes` in the
+    history counts them.
 
     `loss` trains the layer by gradient instead (`_linear_layer`), with a loss that says what an
     unknown label means: "an", "ls", "wan", "epr", "em", "em_apl", "role", "hill", "splc", "ll_r",
@@ -53,6 +55,7 @@ class Method(_linear_layer.Probe):
 
     title = "Linear probe"
     needs = "global"
+    may_differ = ()
     PRESETS: ClassVar[Presets] = {
         "voc2007": {"constants": "voc"},
         "coco2014": {"constants": "coco"},
@@ -75,52 +78,63 @@ class Method(_linear_layer.Probe):
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Chooses C, then fits everything that is labelled; with a loss, the training part only."""
-        self.classes = train.classes
-        if self.loss:
+        (failure,) = self.fit_many(clip, [Member(self, train, val, run)])
+        if failure is not None:
+            raise failure
+
+    @classmethod
+    def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
+        """All candidates of all runs as one problem; with a loss, one run after the other."""
+        methods = [cast(Method, member.method) for member in members]
+        for method, member in zip(methods, members, strict=True):
+            method.classes = member.train.classes
+        if methods[0].loss:
+            return [
+                method._fit_layer(clip, own) for method, own in zip(methods, members, strict=True)
+            ]
+        log_c = np.log10([method.C or WITHOUT_VALIDATION for method in methods])
+        searching = [
+            i
+            for i, (_, _, val, _) in enumerate(members)
+            if not methods[i].C and (val.y == PRESENT).any()
+        ]
+        log_c[searching] = _choose([members[i] for i in searching])
+        problem = _problem(
+            [
+                method._prepare(
+                    torch.cat([train.features, val.features]), np.concatenate([train.y, val.y])
+                )
+                for method, (_, train, val, _) in zip(methods, members, strict=True)
+            ]
+        )
+        c = upload(10 ** log_c[:, None], problem.x.device)
+        solutions = problem.solve(c, None, OPTIMUM)[:, 0]
+        for i, (method, member) in enumerate(zip(methods, members, strict=True)):
+            method.weight, method.bias = method._plain(solutions[i])
+            member.run.chosen["C"] = 10 ** float(log_c[i])
+            member.run.log(log10_C=float(log_c[i]), constant_classes=method.constant)
+        return [None] * len(members)
+
+    @classmethod
+    def bytes_a_member(cls, clip: Clip, member: Member) -> int:
+        """Of the features in both precisions and of the curvature of all candidates."""
+        cells = len(COARSE) * len(member.train.classes)
+        return (len(member.train) + len(member.val)) * (4 * 8 * clip.width + 3 * 4 * cells)
+
+    def _fit_layer(self, clip: Clip, member: Member) -> Exception | None:
+        """By gradient; returns what went wrong."""
+        _, train, _, run = member
+        try:
+            torch.manual_seed(run.seed)
             self._standardize(train.features.double())
             _linear_layer.fit(self, make_loss(self.loss, self.constants), clip, train, run)
-            return
-        log_c = float(np.log10(self.C)) if self.C else self._choose(clip, train, val, run)
-        run.chosen["C"] = 10**log_c
-        x, y = torch.cat([train.features, val.features]), np.concatenate([train.y, val.y])
-        self._solve(self._prepare(x, y), log_c, None, ITERATIONS)
-        run.log(log10_C=log_c, constant_classes=self.constant)
+        except Exception as error:
+            return error
+        return None
 
-    def _choose(self, clip: Clip, train: Part, val: Part, run: Run) -> float:
-        """log10 of the C with the best masked mAP on the validation part; the smallest of equally
-        good ones."""
-        if not (val.y == PRESENT).any():
-            return float(np.log10(WITHOUT_VALIDATION))
-        problem = self._prepare(train.features, train.y)
-        found: dict[float, tuple[float, Tensor | None]] = {}  # log10 C -> (mAP, solution)
-
-        def look_at(log_c: float) -> None:
-            if log_c in found or not COARSE[0] <= log_c <= COARSE[-1]:
-                return
-            near = min(found, key=lambda other: abs(other - log_c), default=None)
-            solution = self._solve(
-                problem, log_c, None if near is None else found[near][1], SWEEP_ITERATIONS
-            )
-            scores = self.predict(clip, val.features, val.classes).cpu().numpy()
-            score = 100 * float(np.nanmean(average_precision(val.y, scores)))
-            found[log_c] = score, solution
-            run.log(**{"log10_C": log_c, "val/mAP": score})
-
-        def best() -> float:
-            return max(sorted(found), key=lambda log_c: found[log_c][0])
-
-        for log_c in COARSE:
-            look_at(log_c)
-        for step in STEPS:
-            peak = best()
-            look_at(peak - step)
-            look_at(peak + step)
-        run.trials = len(found)
-        return best()
-
-    def _prepare(self, x: Tensor, labels: np.ndarray) -> LogisticRegression | None:
-        """Sets statistics of x (n, D) and the constant classes' bias; the problem of the others,
-        None without any."""
+    def _prepare(self, x: Tensor, labels: np.ndarray) -> "_Cells":
+        """Sets the statistics of x (n, D) and the bias of constant classes; what the others are
+        fitted to."""
         x = x.double()
         self._standardize(x)
         y = torch.from_numpy(labels).to(x.device)
@@ -132,16 +146,13 @@ class Method(_linear_layer.Probe):
         overall = (
             (positives.sum() / (y != UNKNOWN).sum().clamp(min=1)).double().clamp(1e-6, 1 - 1e-6)
         )
-        self.weight = x.new_zeros(len(positives), x.shape[1])
         # the rate, shrunk to the overall
-        self.bias = torch.logit((positives + overall) / (positives + negatives + 1))
-        if not self.fitted.any():
-            return None
-        y, ratio = y[:, self.fitted], (negatives / positives)[self.fitted]
-        cells = (y != UNKNOWN).double()
+        self.constant_bias = torch.logit((positives + overall) / (positives + negatives + 1))
+        cells = ((y != UNKNOWN) & self.fitted).double()
         if self.balanced:
-            cells = torch.where(y == PRESENT, ratio, cells)
-        return LogisticRegression((x - self.mean) / self.spread, y, cells)
+            ratio = negatives / positives.clamp(min=1)
+            cells = torch.where(y == PRESENT, ratio * cells, cells)
+        return _Cells((x - self.mean) / self.spread, y, cells)
 
     def _standardize(self, x: Tensor) -> None:
         """Sets mean and spread (D,) of x (n, D), 0 and 1 where nothing is to be standardised."""
@@ -149,18 +160,12 @@ class Method(_linear_layer.Probe):
         spread = x.std(0, correction=0) if self.standardize else torch.ones_like(x[0])
         self.spread = torch.where(spread > 0, spread, 1.0)
 
-    def _solve(
-        self, problem: LogisticRegression | None, log_c: float, start: Tensor | None, most: int
-    ) -> Tensor | None:
-        """Sets weight and bias, for features that are not standardised; returns the solution to
-        start others from."""
-        if problem is None:
-            return None
-        solution = problem.solve(10**log_c, start, most)
-        weight = solution[:, :-1] / self.spread
-        self.weight[self.fitted] = weight
-        self.bias[self.fitted] = solution[:, -1] - weight @ self.mean
-        return solution
+    def _plain(self, solution: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (…, C, D) and bias (…, C), for features that are not standardised, of a solution
+        (…, C, D+1)."""
+        weight = solution[..., :-1] / self.spread
+        bias = solution[..., -1] - weight @ self.mean
+        return weight, torch.where(self.fitted, bias, self.constant_bias)
 
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """Logits (B, len(classes)) of x (B, D)."""
@@ -177,3 +182,90 @@ class Method(_linear_layer.Probe):
         """The inverse; `classes` are those of the training labels."""
         self.classes = classes
         self.weight, self.bias = state["weight"].to(clip.device), state["bias"].to(clip.device)
+
+
+class _Cells(NamedTuple):
+    """What one run is fitted to: standardised x (n, D), labels y and weights of cells (n, C)."""
+
+    x: Tensor
+    y: Tensor
+    cells: Tensor
+
+
+def _problem(runs: list[_Cells]) -> LogisticRegression:
+    """All as one; where a run has fewer images than another, images without weight are added."""
+    columns = zip(*runs, strict=True)
+    return LogisticRegression(*(pad_sequence(list(some), batch_first=True) for some in columns))
+
+
+class _Search:
+    """The candidates that a run has looked at."""
+
+    def __init__(self, member: Member) -> None:
+        self.method, (_, _, self.val, self.run) = cast(Method, member.method), member
+        self.found: dict[float, tuple[float, Tensor]] = {}  # log10 C -> (mAP, solution (C, D+1))
+
+    def best(self) -> float:
+        """The log10 C with the best mAP; the smallest of equally good ones."""
+        return max(sorted(self.found), key=lambda log_c: self.found[log_c][0])
+
+    def wanted(self, step: float) -> list[float]:
+        """What to look at next, both sides of the best."""
+        sides = (self.best() - step, self.best() + step)
+        return [c for c in sides if c not in self.found and COARSE[0] <= c <= COARSE[-1]]
+
+    def nearest(self, log_c: float) -> Tensor:
+        """The solution of the nearest candidate."""
+        return self.found[min(self.found, key=lambda other: abs(other - log_c))][1]
+
+    def look_at(self, log_cs: Sequence[float], solutions: Tensor) -> None:
+        """Scores solutions (K, C, D+1) by the masked mAP of the validation part."""
+        weight, bias = self.method._plain(solutions)
+        x = self.val.features.double()
+        scores = (x @ weight.flatten(0, 1).T + bias.flatten()).view(len(x), *bias.shape)
+        columns = scores.float().cpu().numpy()  # (n, K, C)
+        for i, log_c in enumerate(log_cs):
+            score = 100 * float(np.nanmean(average_precision(self.val.y, columns[:, i])))
+            self.found[log_c] = score, solutions[i]
+            self.run.log(**{"log10_C": log_c, "val/mAP": score})
+
+
+def _choose(members: Sequence[Member]) -> list[float]:
+    """For each run log10 of the C with the best masked mAP on its validation part."""
+    if not members:
+        return []
+    searches = [_Search(member) for member in members]
+    problem = _problem(
+        [
+            search.method._prepare(member.train.features, member.train.y)
+            for search, member in zip(searches, members, strict=True)
+        ]
+    )
+
+    def solve(wanted: list[list[float]], start: Tensor | None) -> None:
+        c = upload(10 ** np.array(wanted), problem.x.device)
+        solutions = problem.solve(c, start, RANKING)
+        for search, log_cs, own in zip(searches, wanted, solutions, strict=True):
+            new = [i for i, log_c in enumerate(log_cs) if log_c not in search.found]
+            search.look_at([log_cs[i] for i in new], own[new])
+
+    solve([list(COARSE)] * len(searches), None)
+    for step in STEPS:
+        wanted = [search.wanted(step) for search in searches]
+        width = max(map(len, wanted))
+        if width:
+            # filled up with the best, which is solved already
+            wanted = [
+                [*some, *[search.best()] * (width - len(some))]
+                for search, some in zip(searches, wanted, strict=True)
+            ]
+            start = torch.stack(
+                [
+                    torch.stack([search.nearest(log_c) for log_c in some])
+                    for search, some in zip(searches, wanted, strict=True)
+                ]
+            )
+            solve(wanted, start)
+    for search in searches:
+        search.run.trials = len(search.found)
+    return [search.best() for search in searches]
