@@ -13,7 +13,7 @@ from benchmark.clip.encoder_name import parse_encoder
 from benchmark.estimate import Estimator
 from benchmark.presets import method_for
 from benchmark.spec import Encoder, Job, Spec, Value, nearest
-from benchmark.staleness import code_digest, look_again
+from benchmark.staleness import is_stale, look_again
 from benchmark.store import Record, Store
 from benchmark.task import Method, Setting
 
@@ -171,29 +171,6 @@ def _row(spec: Spec, skip: str, records: Mapping[str, Record], method: Method | 
         reason = f"{record['status']}: {error.get('type', '')} {error.get('message', '')}".strip()
         return Row(spec, FAILED, reason, bank=bank)
     return Row(spec, STALE if is_stale(record) else DONE, bank=bank)
-
-
-def is_stale(record: Record) -> bool:
-    """Whether the code that decides this record's numbers has changed since (comments and
-    docstrings do not count)."""
-    spec = record["spec"]
-    plugins = record["provenance"].get("plugins", {})
-    current = code_digest(spec.methods, spec.setting.name, spec.dataset, plugins)
-    return record["provenance"].get("code_digest") != current
-
-
-def recorded_rows(records: list[Record]) -> list[Row]:
-    """The rows of a report that is made without a plan: what is recorded, with stale ones
-    marked."""
-    look_again()
-    rows = []
-    for record in records:
-        try:
-            rows.append(_row(record["spec"], "", {record["id"]: record}))
-        # its plugin is gone: the number stands, but nobody can repeat it
-        except ValueError as error:
-            rows.append(Row(record["spec"], STALE, str(error)))
-    return rows
 
 
 def _with_costs(

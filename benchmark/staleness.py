@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmark import registry
 from benchmark.files import ROOT
 from benchmark.sources import Read, as_it_stands, as_loaded, digest, import_closure
+from benchmark.store import Record
 
 ENGINE = ROOT / "benchmark" / "run" / "execute.py"
 LARGEST = 2_000_000  # bytes of a plugin file that a record names
@@ -28,15 +29,28 @@ def code_digest(method: str, setting: str, dataset: str, plugins: Plugins | None
     return _digest(method, setting, dataset, tuple(sorted((plugins or {}).items())))
 
 
+def is_stale(record: Record) -> bool:
+    """Whether the code that decides this record's numbers has changed since (comments and
+    docstrings do not count). Raises `ValueError` when a plugin is gone."""
+    spec = record["spec"]
+    plugins = record["provenance"].get("plugins", {})
+    current = code_digest(spec.methods, spec.setting.name, spec.dataset, plugins)
+    return record["provenance"].get("code_digest") != current
+
+
 def look_again() -> None:
-    """Forgets the digests of `code_digest`: files may have been edited since."""
+    """Forgets what `code_digest` has read: files may have been edited since."""
     _digest.cache_clear()
+    _now.cache_clear()
+
+
+_now = functools.cache(as_it_stands)  # until `look_again`
 
 
 @functools.cache
 def _digest(method: str, setting: str, dataset: str, plugins: tuple[tuple[str, str], ...]) -> str:
     try:
-        return digest(_closure(method, setting, dataset, dict(plugins), as_it_stands))
+        return digest(_closure(method, setting, dataset, dict(plugins), _now), _now)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"the code of {method} or {setting} cannot be read: {error}") from error
 

@@ -159,10 +159,14 @@ class Store:
 
     def examined(self, id: str) -> Record:
         """As `read`. Raises `FileNotFoundError`, or `integrity.Damaged` that says what is wrong."""
+        return _record(self._state(id), id)
+
+    def _state(self, id: str) -> JsonObject:
+        """The JSON of a record."""
         folder = self.folder(id)
         if (folder / NEXT_RECORD).exists():
             _commit(folder)
-        return _record(integrity.load(folder / "record.json"), id)
+        return integrity.load(folder / "record.json")
 
     def last(self, id: str) -> Record | None:
         """The record of the last attempt, which a failed repeat leaves beside the finished one."""
@@ -180,15 +184,18 @@ class Store:
 
     def altered(self, id: str, scores: bool = True) -> str:
         """Why a record (and its scores) are not what the run wrote, or ""."""
-        folder = self.folder(id)
         try:
-            state = integrity.load(folder / "record.json")
-            if not integrity.sealed(state):
-                return "altered: record.json is not what the run wrote"
-            if scores and state["status"] == "done":
-                integrity.check_scores(folder / "scores.npy", state.get("scores_sha256", ""))
+            return self._altered(self._state(id), id, scores)
         except (FileNotFoundError, integrity.Damaged) as error:
             return str(error)
+
+    def _altered(self, state: JsonObject, id: str, scores: bool) -> str:
+        if "seal" not in state:
+            return "unsealed (of an older version): nothing tells whether it is what the run wrote"
+        if not integrity.sealed(state):
+            return "altered: record.json is not what the run wrote"
+        if scores and state["status"] == "done":
+            integrity.check_scores(self.folder(id) / "scores.npy", state.get("scores_sha256", ""))
         return ""
 
     def write(self, record: Record, scores: np.ndarray | None = None) -> None:
@@ -267,8 +274,13 @@ class Store:
         does not fit its test labels, comes as the failure that it is."""
         records = []
         tasks: dict[str, dict[str, np.ndarray] | str] = {}
-        for record in self.records():
-            reason = self._distrust(record, tasks) if record["status"] == "done" else ""
+        for id in self._ids():
+            try:
+                state = self._state(id)
+                record = _record(state, id)
+            except (FileNotFoundError, integrity.Damaged):
+                continue
+            reason = self._distrust(state, record, tasks) if record["status"] == "done" else ""
             if reason:
                 failure = empty_record(record["spec"], "failed", record["attempt"])
                 failure["error"] = {"type": "Altered", "message": reason}
@@ -277,13 +289,15 @@ class Store:
             records.append(record)
         return records
 
-    def _distrust(self, record: Record, tasks: dict[str, dict[str, np.ndarray] | str]) -> str:
+    def _distrust(
+        self, state: JsonObject, record: Record, tasks: dict[str, dict[str, np.ndarray] | str]
+    ) -> str:
         """Why a result is not to be believed, or ""; `tasks` remembers what was read."""
-        reason = self.altered(record["id"])
-        if reason:
-            return reason
         fingerprint = record["task"].get("fingerprint", "")
         try:
+            reason = self._altered(state, record["id"], scores=True)
+            if reason:
+                return reason
             if fingerprint not in tasks:
                 tasks[fingerprint] = self._readable_task(fingerprint)
             task = tasks[fingerprint]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from benchmark import data, registry
 from benchmark.commands import own_metrics, unchanged
 from benchmark.commands.suite import Suite
-from benchmark.plan import recorded_rows
 from benchmark.planned import Planned, kept
 from benchmark.spec import Choice
+from benchmark.staleness import is_stale, look_again
 from benchmark.store import Record, Store
 
 if TYPE_CHECKING:
@@ -80,13 +80,24 @@ def _made(outs: list[Path], records: Mapping[Path, list[Record]], tables_only: b
 def planned_or_recorded(records: Mapping[Path, list[Record]]) -> Iterable[Planned]:
     """What the plans kept in these folders asked for, and every record; of a run that both know the
     record's state and the plan's command."""
+    look_again()
     plans = {row.spec.id: row for out in records for row in kept(out)}
-    recorded = [row for found in records.values() for row in recorded_rows(found)]
-    for row in recorded:
-        plan = plans.pop(row.id, None)
-        command = plan.command if plan else ""
-        yield Planned(row.spec, row.state, row.reason, command, needs(row.spec.method))
+    for record in (record for found in records.values() for record in found):
+        plan = plans.pop(record["id"], None)
+        yield _recorded(record, plan.command if plan else "")
     yield from plans.values()
+
+
+def _recorded(record: Record, command: str) -> Planned:
+    """The row of a record: done, failed, or stale (its code has changed, or its plugin is gone, so
+    that the number stands but nobody can repeat it)."""
+    spec, reason = record["spec"], ""
+    state = "done" if record["status"] == "done" else "failed"
+    try:
+        state = "stale" if state == "done" and is_stale(record) else state
+    except ValueError as error:
+        state, reason = "stale", str(error)
+    return Planned(spec, state, reason, command, needs(spec.method))
 
 
 def titles(names: Iterable[str]) -> dict[str, str]:

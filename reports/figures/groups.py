@@ -6,34 +6,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import joblib
 import matplotlib
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.columns import Column, columns_of, headline_column, seed_values
 from reports.figures.comparisons import critical_difference, matrix
-from reports.figures.style import INK, STYLE, Artist, Look, canvas, plain_log, save
+from reports.figures.style import INK, STYLE, Artist, Look, Mark, canvas, plain_log, save
 from reports.groups import Group, Line
 from reports.significance import Significance
-from reports.statistics import Comparison, Ranks, interval
+from reports.statistics import Comparison, Interval, Ranks, interval
 from reports.tables.side import mean_seconds
 
-PARALLEL_FROM = 12  # groups, from which worker processes are worth their start
 DOTS = 200  # of single classes for each method
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure: a file name, a caption and the SVG; `tips` are what the pointer is told
-    over its shapes."""
+    """A finished figure: a file name, a caption and the SVG; `marks` are what the pointer is told
+    over its marks."""
 
     name: str
     caption: str
     svg: str
     group: str  # name of the group's table, "" for a figure over all of them
-    tips: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, list[Mark]] = field(default_factory=dict)
 
 
 # ---- figures -------------------------------------------------------------------------------------
@@ -41,45 +40,57 @@ class Drawing:
 
 def curve(group: Group, artist: Artist) -> Figure:
     """mAP against the fraction of known labels: mean, t interval over seeds as bars, every seed as
-    a dot."""
+    a dot. One artist draws all dots of a line: each of its own would take ten times as long."""
     figure, axes = canvas(group.lines)
     everything: list[float] = []
     for line in group.lines:
+        dots: list[tuple[float, float]] = []
+        marks: list[Mark] = []
         points = []
         for level in group.levels:
             values = seed_values(group, line, Column("", level, group.headline))
+            at = 100 * (level or 0)
             if values and level is not None:
-                points.append((100 * level, interval(list(values.values()))))
+                points.append((at, interval(list(values.values()))))
                 everything += values.values()
             for seed, value in values.items() if len(values) > 1 else ():
-                run = group.entries(line, level)[seed].id
-                tip = f"{line.text}, {100 * (level or 0):g} %, seed {seed}: {value:.2f}"
-                gid = artist.tag(line.method, run, tip)
-                style: dict[str, Any] = {
-                    "color": artist.colour(line),
-                    "alpha": 0.5,
-                    "markeredgewidth": 0,
-                }
-                axes.plot([100 * (level or 0)], [value], ".", markersize=4, gid=gid, **style)
+                dots.append((at, value))
+                tip = f"{line.text}, {at:g} %, seed {seed}: {value:.2f}"
+                marks.append(Mark(tip, group.entries(line, level)[seed].id))
         if points:
-            x, means = [p[0] for p in points], [p[1].mean for p in points]
-            axes.plot(x, means, gid=artist.tag(line.method), **artist.style(line))
-            for at, found in points:  # single marks over the line, so that each can be named
-                tip = f"{line.text}, {at:g} %: mean {found.mean:.2f}"
-                tip += f", 95 % interval {found.low:.2f} to {found.high:.2f}" * (found.n > 1)
-                gid = artist.tag(line.method, tip=tip)
-                axes.plot([at], [found.mean], gid=gid, **artist.style(line))
-            low, high = [p[1].low for p in points], [p[1].high for p in points]
-            whiskers = axes.vlines(
-                x, low, high, color=artist.colour(line), linewidth=0.9, alpha=0.6
-            )
-            whiskers.set_gid(artist.tag(line.method))
+            _draw_seeds(axes, artist, line, dots, marks)
+            _draw_means(axes, artist, line, points)
     if everything:  # intervals of two seeds may be wider than the picture
         margin = 0.08 * (max(everything) - min(everything)) + 0.5
         axes.set_ylim(min(everything) - margin, min(max(everything) + margin, 100.5))
     axes.set(xlabel="known labels (%)", ylabel="mAP (%)")
     artist.legend(axes, group.lines)
     return figure
+
+
+def _draw_seeds(
+    axes: Axes, artist: Artist, line: Line, dots: list[tuple[float, float]], marks: list[Mark]
+) -> None:
+    if dots:
+        gid = artist.tag(line.method, marks)
+        style: dict[str, Any] = {"color": artist.colour(line), "alpha": 0.5, "markeredgewidth": 0}
+        axes.plot(*zip(*dots, strict=True), ".", markersize=4, gid=gid, **style)
+
+
+def _draw_means(
+    axes: Axes, artist: Artist, line: Line, points: list[tuple[float, Interval]]
+) -> None:
+    x, found = zip(*points, strict=True)
+    marks = []
+    for at, one in points:
+        tip = f"{line.text}, {at:g} %: mean {one.mean:.2f}"
+        tip += f", 95 % interval {one.low:.2f} to {one.high:.2f}" * (one.n > 1)
+        marks.append(Mark(tip))
+    gid = artist.tag(line.method, marks)
+    axes.plot(x, [one.mean for one in found], gid=gid, **artist.style(line))
+    low, high = [one.low for one in found], [one.high for one in found]
+    whiskers = axes.vlines(x, low, high, color=artist.colour(line), linewidth=0.9, alpha=0.6)
+    whiskers.set_gid(artist.tag(line.method))
 
 
 def bars(group: Group, artist: Artist) -> Figure:
@@ -96,7 +107,7 @@ def bars(group: Group, artist: Artist) -> Figure:
                 bar = axes.bar(
                     x, np.mean(values), width * 0.92, color=artist.colour(line), alpha=0.85
                 )[0]
-                bar.set_gid(artist.tag(line.method, tip=tip))
+                bar.set_gid(artist.tag(line.method, [Mark(tip)]))
                 gid = artist.tag(line.method)
                 axes.plot([x] * len(values), values, ".", color=INK, markersize=2.5, gid=gid)
     axes.set_xticks(range(len(columns)), [column.label for column in columns])
@@ -112,15 +123,19 @@ def seen_unseen(group: Group, artist: Artist) -> Figure:
     axes.grid(axis="x", linewidth=0.6)
     limits = [100.0, 0.0]
     for line in group.lines:
+        dots, marks = [], []
         for seed, result in group.done(line, None).items():
             x, y = result.value("seen"), result.value("unseen")
             if math.isfinite(x + y):
-                face = "none" if line.selection == "oracle" else artist.colour(line)
+                dots.append((x, y))
                 tip = f"{line.text}, seed {seed}: seen {x:.2f}, unseen {y:.2f}"
-                gid = artist.tag(line.method, result.id, tip)
-                style = {**artist.style(line), "markersize": 6, "markerfacecolor": face}
-                axes.plot([x], [y], gid=gid, alpha=0.85, **style)
+                marks.append(Mark(tip, result.id))
                 limits = [min(limits[0], x, y), max(limits[1], x, y)]
+        if dots:
+            face = "none" if line.selection == "oracle" else artist.colour(line)
+            style = {**artist.style(line), "markersize": 6, "markerfacecolor": face}
+            style |= {"linestyle": "none", "alpha": 0.85, "gid": artist.tag(line.method, marks)}
+            axes.plot(*zip(*dots, strict=True), **style)
     if limits[0] < limits[1]:
         axes.plot(limits, limits, color=INK, linewidth=0.7, linestyle=":")
     axes.set(xlabel="mAP of seen classes (%)", ylabel="mAP of unseen classes (%)")
@@ -166,11 +181,12 @@ def class_gains(group: Group, artist: Artist) -> Figure:
         axes.plot(x[thin], y[thin], ".", markersize=4, gid=artist.tag(line.method), **style)
         bins = np.floor(np.log2(np.maximum(x, 0.5)))
         middles = [(x[bins == b].mean(), y[bins == b].mean()) for b in np.unique(bins)]
-        axes.plot(*zip(*middles, strict=True), gid=artist.tag(line.method), **artist.style(line))
-        for at, mean in middles:
-            tip = f"{line.text}, about {at:.0f} known positives: {mean:+.2f} points"
-            gid = artist.tag(line.method, tip=tip)
-            axes.plot([at], [mean], gid=gid, **artist.style(line))
+        marks = [
+            Mark(f"{line.text}, about {at:.0f} known positives: {mean:+.2f} points")
+            for at, mean in middles
+        ]
+        gid = artist.tag(line.method, marks)
+        axes.plot(*zip(*middles, strict=True), gid=gid, **artist.style(line))
     axes.axhline(0, color=INK, linewidth=0.7)
     plain_log(axes, zero=fewest < 1)
     axes.set(xlabel="known positives of the class", ylabel="AP − zero-shot AP (points)")
@@ -196,7 +212,7 @@ def cost(group: Group, artist: Artist) -> Figure:
         for x, alpha, what in ((cached, 0.4, "with cached features"), (cold, 1.0, "from pixels")):
             if x > 0:
                 tip = f"{line.text}: {y:.2f} at {x:.3g} s {what}"
-                gid = artist.tag(line.method, tip=tip)
+                gid = artist.tag(line.method, [Mark(tip)])
                 axes.plot([x], [y], gid=gid, alpha=alpha, **style)
     plain_log(axes)
     axes.grid(axis="x", linewidth=0.6)
@@ -218,20 +234,17 @@ def draw_all(
 ) -> list[Drawing]:
     """Writes every figure to `folder` as SVG and PDF and returns the SVGs."""
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = []
+    drawings = []
     for group in groups:
         if group.usable:
             compared = significance.column(group, group.honest, headline_column(group))
-            jobs.append((group, compared, looks, folder))
-    parallel = joblib.Parallel(n_jobs=-1 if len(jobs) >= PARALLEL_FROM else 1)
-    drawings = [d for found in parallel(joblib.delayed(_draw_group)(*job) for job in jobs)
-                for d in found]  # fmt: skip
+            drawings += _draw_group(group, compared, looks, folder)
     found, caption = ranks
     if found is not None:
         artist = Artist(looks)
         with sns.axes_style("ticks"), matplotlib.rc_context(STYLE):
             svg = save(critical_difference(found, artist), folder / "ranks")
-        drawings.append(Drawing("ranks", caption, svg, "", artist.tips))
+        drawings.append(Drawing("ranks", caption, svg, "", artist.marks))
     return drawings
 
 
@@ -243,7 +256,7 @@ def _draw_group(
         for kind, (caption, draw) in _kinds(group, comparison).items():
             name, artist = f"{kind}_{group.name}", Artist(looks)
             svg = save(draw(artist), folder / name)
-            drawings.append(Drawing(name, caption, svg, group.name, artist.tips))
+            drawings.append(Drawing(name, caption, svg, group.name, artist.marks))
     return drawings
 
 

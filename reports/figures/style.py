@@ -1,18 +1,18 @@
 """How methods look in every figure, axes that need no layout, and SVG and PDF with the same bytes
 for the same records.
 
-Every shape that belongs to a method has the gid `method-<k>-…` (k = place in the palette), and
-`…-run-<id>` when it is one run, so that the page can hide a method and open a run.
+Every shape that belongs to a method has the gid `method-<k>-…` (k = place in the palette), so that
+the page can hide a method; what its marks say and which runs they open goes beside the SVG.
 """
 
 import html
 import io
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from reports.figures import fonts
 from reports.groups import Line
 from reports.labels import cut
 
@@ -88,20 +89,26 @@ def palette(methods: Mapping[str, str]) -> dict[str, Look]:
     return looks
 
 
+class Mark(NamedTuple):
+    """A dot of a figure: what the pointer is told over it, and the run that it opens, or ""."""
+
+    tip: str
+    run: str = ""
+
+
 class Artist:
-    """Draws methods with their looks, tags what it draws and remembers what the pointer is told
-    over it."""
+    """Draws methods with their looks, tags what it draws and remembers what its marks say."""
 
     def __init__(self, looks: Mapping[str, Look]):
         self.looks = looks
         self.numbers = itertools.count()
-        self.tips: dict[str, str] = {}
+        self.marks: dict[str, list[Mark]] = {}
 
-    def tag(self, method: str, run: str = "", tip: str = "") -> str:
-        suffix = f"-run-{run}" if run else ""
-        name = f"method-{self.looks[method].index}-{next(self.numbers)}{suffix}"
-        if tip:
-            self.tips[name] = tip
+    def tag(self, method: str, marks: Sequence[Mark] = ()) -> str:
+        """The gid of a shape; `marks` in the order of its points."""
+        name = f"method-{self.looks[method].index}-{next(self.numbers)}"
+        if marks:
+            self.marks[name] = list(marks)
         return name
 
     def style(self, line: Line) -> dict[str, Any]:
@@ -209,25 +216,29 @@ def save(figure: Figure, path: Path) -> str:
     if not (pdf.is_file() and target.is_file() and target.read_text(encoding="utf-8") == svg):
         # so that an SVG always has its PDF, also when this is interrupted
         target.unlink(missing_ok=True)
-        figure.savefig(pdf, metadata={"CreationDate": None})
+        with matplotlib.rc_context({"font.sans-serif": fonts.family(svg)}):
+            figure.savefig(pdf, metadata={"CreationDate": None})
         target.write_text(svg, encoding="utf-8")
     plt.close(figure)
     return svg
 
 
-def inline(svg: str, caption: str, tips: Mapping[str, str]) -> str:
+def inline(svg: str, caption: str, marks: Mapping[str, Sequence[Mark]]) -> str:
     """An SVG for an HTML page: a name for those who cannot see it, no namespaces or addresses, the
-    page's ink, tags as classes and data attributes, tips as titles."""
+    page's ink, tags as classes, marks with a title and the run that they open."""
     body = svg[svg.index("<svg") :]
     body = body.replace("<svg", f'<svg role="img" aria-label="{html.escape(caption)}"', 1)
-    for name, tip in tips.items():
-        body = body.replace(f'<g id="{name}">', f'<g id="{name}"><title>{html.escape(tip)}</title>')
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    body = re.sub("<metadata>.*?</metadata>", "", body, flags=re.S)
+    pieces = re.split('(<g id="method-[^"]*">)', body)
+    for k in range(1, len(pieces), 2):
+        told = marks.get(pieces[k].split('"')[1])
+        if told:
+            pieces[k + 1] = _told(pieces[k + 1], told)
+    body = "".join(pieces)
     body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body)
     body = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", body, count=1)
     body = re.sub(r'<svg([^>]*?) height="[^"]*"', r"<svg\1", body, count=1)
     body = re.sub(r'id="method-(\d+)-\d+-and-(\d+)"', r'class="m m\1 m\2"', body)
-    body = re.sub(r'id="method-(\d+)-\d+-run-(\w+)"', r'class="m m\1 run" data-run="\2"', body)
     body = re.sub(r'id="method-(\d+)-\d+"', r'class="m m\1"', body)
     body = re.sub(
         r' id="(figure|axes|patch|line2d|matplotlib\.axis|text|legend|xtick|ytick|Fill)\w*"',
@@ -241,3 +252,15 @@ def inline(svg: str, caption: str, tips: Mapping[str, str]) -> str:
     )
     body = re.sub(r"font-family: [^;\"]*;?", "", body)
     return re.sub(r">\s+<", "><", body)
+
+
+def _told(shape: str, marks: Sequence[Mark]) -> str:
+    """The marks of a shape (or the shape itself, if it has none) with their titles and runs."""
+    titles = [f"<title>{html.escape(mark.tip)}</title>" for mark in marks]
+    drawn = re.findall("<use [^>]*/>", shape[: shape.find("</g>", shape.find("<use "))])
+    if len(drawn) != len(marks):  # a bar, or points outside the picture
+        return titles[0] + shape if len(marks) == 1 else shape
+    for use, title, mark in zip(drawn, titles, marks, strict=True):
+        run = f'<use class="run" data-run="{mark.run}"' if mark.run else "<use"
+        shape = shape.replace(use, use.replace("<use", run)[:-2] + f">{title}</use>", 1)
+    return shape

@@ -67,7 +67,7 @@ def content(
         "tables": [table_data(t, looks, by_name.get(t.name), significance) for t in tables],
         "figures": [
             {"name": d.name, "place": d.group, "caption": d.caption,
-             "svg": inline(d.svg, d.caption, d.tips)}
+             "svg": inline(d.svg, d.caption, d.marks)}
             for d in drawings
         ],
         "runs": {entry.id: run_data(entry, looks, pool, first_out) for entry in entries},

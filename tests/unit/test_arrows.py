@@ -28,7 +28,7 @@ ARROWS = {
     "methods": "clip metrics registry task",
     "settings": "data task",
     "presets": "registry spec task",
-    "staleness": "files registry sources",
+    "staleness": "files registry sources store",
     "run": "clip data features files metrics registry spec staleness store task",
     "estimate": "clip data spec store task",
     "plan": "clip data estimate presets registry spec staleness store task",

@@ -68,9 +68,9 @@ def test_shapes_carry_their_method_and_dots_their_run(drawn):
             shown = f"method-{look.index}-" in drawing.svg
             assert shown == (label != "zero_shot_clip" or not name.startswith("classes")), name
     curve = drawings["curve_partial_pictograms_pocket-RN"]
-    page = style.inline(curve.svg, curve.caption, curve.tips)
+    page = style.inline(curve.svg, curve.caption, curve.marks)
     # 3 methods × 2 rates × 2 seeds
-    assert len(re.findall(r'class="m m\d run" data-run="[0-9a-f]{12}"', page)) == 12
+    assert len(re.findall(r'<use class="run" data-run="[0-9a-f]{12}"', page)) == 12
     assert 'role="img" aria-label="mAP against known labels' in page
     assert re.search(r"<title>coop, 10 %, seed 1: \d\d\.\d\d</title>", page)
     assert "http" not in page and "currentColor" in page and 'id="method' not in page
