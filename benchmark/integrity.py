@@ -211,6 +211,7 @@ _task = _object(
 )
 _cost = _object(
     feature_s=_number,
+    extraction_s=_number,
     fit_s=_number,
     predict_s=_number,
     peak_ram_mb=_number,

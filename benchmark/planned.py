@@ -13,14 +13,12 @@ from benchmark.spec import Spec
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a plan: `state` is todo, done, stale, failed or n/a, `command` runs it, and
-    `needs` says which features it works with ("" = unknown)."""
+    """One run of a plan: `state` is todo, done, stale, failed or n/a and `command` runs it."""
 
     spec: Spec
     state: str = "todo"
     reason: str = ""
     command: str = ""
-    needs: str = ""
 
 
 def keep(out: Path, command: str, rows: Sequence[Planned]) -> Path:

@@ -188,6 +188,24 @@ def locate(kind: str, name: str) -> tuple[Path, str] | None:
     return Path(found.origin), point.attr or CLASS_NAMES.get(kind, "")
 
 
+def title(method: str) -> str:
+    """How tables call a method: `title` of its class, read without importing it, else its name."""
+    try:
+        found = locate("methods", method)
+        tree = ast.parse(found[0].read_text()) if found else ast.Module([], [])
+    except (OSError, ValueError, SyntaxError, RecursionError):  # it is gone, or broken
+        return method
+    for node in tree.body:
+        if found and isinstance(node, ast.ClassDef) and node.name == found[1]:
+            for line in node.body:
+                match line:
+                    case ast.Assign([ast.Name("title")], ast.Constant(str(text))):
+                        return text
+                    case ast.AnnAssign(ast.Name("title"), _, ast.Constant(str(text))):
+                        return text
+    return method
+
+
 def source_file(kind: str, name: str) -> Path:
     """The file that defines a plugin."""
     if kind == "datasets":

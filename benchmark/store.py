@@ -56,6 +56,7 @@ class Cost(TypedDict, total=False):
     """Seconds of the phases, peak memory (MB are 10⁶ bytes), and where."""
 
     feature_s: float
+    extraction_s: float  # of the stored features, whichever runs computed them
     fit_s: float
     predict_s: float
     peak_ram_mb: float  # on top of …

@@ -55,7 +55,6 @@ class Result:
     store: Store
     stale: bool = False  # done, but by older code
     reason: str = ""
-    features_s: float = 0.0  # what its features take from pixels, where they are not cached
 
     @property
     def id(self) -> str:
@@ -240,10 +239,6 @@ def collect(
     specs = {id: row.spec for id, row in planned.items()}
     specs |= {id: found[0] for id, found in recorded.items()}
     labels = method_labels(specs, titles or {})
-    banks = {id: _bank(spec, planned.get(id)) for id, spec in specs.items()}
-    cold: dict[tuple[str, ...], float] = defaultdict(float)  # the run that filled the bank paid
-    for id, (_, record, _) in recorded.items():
-        cold[banks[id]] = max(cold[banks[id]], record["cost"].get("feature_s") or 0.0)
     entries: list[Entry] = []
     for id in sorted(specs):
         row = planned.get(id)
@@ -257,18 +252,11 @@ def collect(
         if record["status"] == "done" and record["metrics"]:
             stale = row is not None and row.state == "stale"
             why = STALE if stale else ""
-            entries.append(Result(spec, labels[id], record, store, stale, why, cold[banks[id]]))
+            entries.append(Result(spec, labels[id], record, store, stale, why))
         else:
             why = failure(record)
             entries.append(Hole(spec, labels[id], "failed", why, command, record, store))
     return entries
-
-
-def _bank(spec: Spec, row: Planned | None) -> tuple[str, ...]:
-    """Runs with the same key share computed features."""
-    needs = row.needs if row is not None and row.needs else spec.method.name
-    copies = (str(spec.method.get("copies", 1)), str(spec.method.get("augment", "")))
-    return (spec.dataset, spec.encoder.text, needs, *copies)
 
 
 def failure(record: Record) -> str:

@@ -27,7 +27,8 @@ from reports.statistics import (
 )
 
 Arrays = dict[str, NDArray[np.generic]]
-VERSION = 1  # of what is kept
+Job = tuple[Store, str, str, tuple[str, ...], Path]  # task, run, keys and where they go
+VERSION = 2  # of what is kept
 SHARES = 16  # in which the runs are handed to worker processes
 PARALLEL_ABOVE = 2e8  # cells in all, above which worker processes are worth their start
 
@@ -46,15 +47,19 @@ class Significance:
         return _task(result.store, result.record["task"]["fingerprint"])
 
     def prepare(self, groups: list[Group]) -> None:
-        """Computes what the cache lacks, on all cores where there is much of it."""
+        """Computes what the cache lacks, on all cores where there is much of it, and drops what no
+        run needs any more."""
+        needed: set[Path] = set()
         missing = []
         for group in groups:
-            keys = _keys(group)
             for result in group.usable:
-                if result.has_scores and not self._path(result, keys).is_file():
-                    fingerprint = result.record["task"]["fingerprint"]
-                    path = self._path(result, keys)
-                    missing.append((result.store, fingerprint, result.id, keys, path))
+                if result.has_scores:
+                    path = self._path(result, _keys(group))
+                    needed.add(path)
+                    if not path.is_file():
+                        missing.append(self._job(group, result))
+        for old in set(self.cache.glob("*.np[yz]")) - needed:
+            old.unlink(missing_ok=True)
         sizes = [_task(store, name)["targets"].size for store, name, *_ in missing]
         if sum(sizes) > PARALLEL_ABOVE:
             jobs = joblib.Parallel(n_jobs=-1)
@@ -64,21 +69,27 @@ class Significance:
 
     def influence(self, group: Group, result: Result, key: str) -> Array:
         """(N,) what each test image does to one number of a run, in points."""
+        keys = _keys(group)
         if result.id not in self._known:
-            path = self._path(result, _keys(group))
-            if not path.is_file():
-                fingerprint = result.record["task"]["fingerprint"]
-                _compute_all([(result.store, fingerprint, result.id, _keys(group), path)])
-            with np.load(path) as stored:
-                self._known[result.id] = dict(stored)
+            path, shape = self._path(result, keys), (len(keys), len(self.task(result)["targets"]))
+            found = _kept(path, shape)
+            if found is None:
+                _compute_all([self._job(group, result)])
+                found = np.load(path)
+            self._known[result.id] = dict(zip(keys, found, strict=True))
         return self._known[result.id][key]
+
+    def _job(self, group: Group, result: Result) -> Job:
+        keys = _keys(group)
+        fingerprint = result.record["task"]["fingerprint"]
+        return result.store, fingerprint, result.id, keys, self._path(result, keys)
 
     def _path(self, result: Result, keys: tuple[str, ...]) -> Path:
         """Influences of a run; another name when its scores or what is asked have changed."""
         state = (result.folder / "scores.npy").stat()
         fingerprint = result.record["task"]["fingerprint"]
         made_from = f"{VERSION} {state.st_mtime_ns} {state.st_size} {fingerprint} {keys}"
-        return self.cache / f"{result.id}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}.npz"
+        return self.cache / f"{result.id}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}.npy"
 
     # ---- comparisons -----------------------------------------------------------------------------
 
@@ -144,21 +155,28 @@ def ranks(groups: list[Group]) -> tuple[Ranks | None, str]:
 # ---- influences ----------------------------------------------------------------------------------
 
 
+@functools.cache
 def _keys(group: Group) -> tuple[str, ...]:
     return tuple(sorted({column.key for column in columns_of(group) if column.key}))
 
 
-def _compute_all(arguments: list[tuple[Store, str, str, tuple[str, ...], Path]]) -> None:
-    """Writes the influences of runs: (store, task fingerprint, run id, keys, path) each."""
-    for store, fingerprint, run_id, keys, path in arguments:
+def _kept(path: Path, shape: tuple[int, int]) -> Array | None:
+    """What the cache has, None where that is nothing or damaged."""
+    try:
+        found: Array = np.load(path)
+    except (OSError, ValueError):
+        return None
+    return found if found.shape == shape and found.dtype == np.float32 else None
+
+
+def _compute_all(jobs: list[Job]) -> None:
+    """Writes the influences (keys, N) of runs."""
+    for store, fingerprint, run_id, keys, path in jobs:
         found = influences(_task(store, fingerprint), store.scores(run_id), keys)
         path.parent.mkdir(parents=True, exist_ok=True)
-        for old in path.parent.glob(f"{run_id}-*.npz"):
-            old.unlink(missing_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
-            arrays = {key: values.astype(np.float32) for key, values in found.items()}
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # none is `allow_pickle`
+            np.save(file, np.array([found[key] for key in keys], np.float32))
         # not the store's way: what a power cut takes from a cache is computed again
         os.replace(temporary, path)
 

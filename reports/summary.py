@@ -91,8 +91,9 @@ def _who(
     if math.isfinite(zero) and best.method != group.zero_shot:
         text += f"; {means[best] - zero:+.1f} against zero-shot CLIP"
     cold, cached = mean_seconds(group, best)
-    if math.isfinite(cold):
-        text += f"; {seconds(cold)} a run from pixels, {seconds(cached)} with cached features"
+    if math.isfinite(cached):
+        from_pixels = f"{seconds(cold)} a run from pixels, " if math.isfinite(cold) else "a run "
+        text += f"; {from_pixels}{seconds(cached)} with cached features"
     apart = [m for m, v in comparison.verdicts.items() if not v.comparable]
     if apart:
         text += f". Not comparable, for want of a common seed: {listed(sorted(apart))}"

@@ -11,7 +11,6 @@ from benchmark import data, registry
 from benchmark.commands import own_metrics, unchanged
 from benchmark.commands.suite import Suite
 from benchmark.planned import Planned, kept
-from benchmark.spec import Choice
 from benchmark.staleness import is_stale, look_again
 from benchmark.store import Record, Store
 
@@ -71,7 +70,7 @@ def _made(outs: list[Path], records: Mapping[Path, list[Record]], tables_only: b
     return page.build(
         outs,
         plan=rows,
-        titles=titles({row.spec.method.name for row in rows}),
+        titles={name: registry.title(name) for name in {row.spec.method.name for row in rows}},
         embedded=[name for name in data.names() if data.embedded(name)],
         tables_only=tables_only,
     )
@@ -97,23 +96,4 @@ def _recorded(record: Record, command: str) -> Planned:
         state = "stale" if state == "done" and is_stale(record) else state
     except ValueError as error:
         state, reason = "stale", str(error)
-    return Planned(spec, state, reason, command, needs(spec.method))
-
-
-def titles(names: Iterable[str]) -> dict[str, str]:
-    """{name: title} of methods; a plugin that is gone keeps its name."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = registry.load("methods", name).title
-        except ValueError:
-            continue
-    return found
-
-
-def needs(method: Choice) -> str:
-    """Which features a method works with, "" for a plugin that is gone."""
-    try:
-        return str(registry.rebuild("methods", method).needs)
-    except ValueError:
-        return ""
+    return Planned(spec, state, reason, command)

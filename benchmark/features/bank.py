@@ -208,10 +208,22 @@ class FeatureBank:
                     store(chunk, values)
                 done += len(self.array.rows(chunk))
                 progress(done, total, done / (time.monotonic() - started))
-        pace = {"images": done, "seconds": time.monotonic() - started}
+        before = self.pace()
+        pace = {
+            "images": before["images"] + done,
+            "seconds": before["seconds"] + time.monotonic() - started,
+        }
         write_atomically(self.array.folder / "pace.json", json.dumps(pace).encode())
         if broken:
             raise broken_images(broken)
+
+    def pace(self) -> dict[str, float]:
+        """How many "images" were computed, by whichever runs, and in how many "seconds"."""
+        try:
+            pace = json.loads((self.array.folder / "pace.json").read_bytes())
+            return {"images": int(pace["images"]), "seconds": float(pace["seconds"])}
+        except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged
+            return {"images": 0, "seconds": 0.0}
 
     def _features(self, chunks: list[int]) -> Iterator[tuple[int, np.ndarray, list[str]]]:
         """Chunk, its values (c, …), what is broken in it. Batches never cross chunks: values depend
@@ -263,6 +275,16 @@ def make(
         return
     for bank, wanted in zip(banks, rows, strict=True):
         bank.ensure(wanted, print_progress(bank.array.label, write=say))
+
+
+def extraction_seconds(
+    dataset: Dataset, clip: Clip, kind: str, folder: Path, copies: int = 0, augment: str = ""
+) -> float:
+    """What the stored features that `stream` serves took to compute, in whichever runs; 0 where
+    nothing is stored and the encoder runs for each batch."""
+    numbers = range(1 if kind == "pixels" else copies + 1)
+    banks = [FeatureBank(folder, dataset, clip, kind, copy, augment) for copy in numbers]
+    return sum(bank.pace()["seconds"] for bank in banks)
 
 
 def stream(

@@ -29,6 +29,7 @@ class Meter:
         self.device = torch.device(device)
         self.cohort = 1  # runs that were fitted as one; each has its equal share of the seconds
         self.seconds = {"feature": 0.0, "fit": 0.0, "predict": 0.0}
+        self.extraction = 0.0  # seconds of the stored features, also of those that others computed
         gc.collect()
         with contextlib.suppress(AttributeError, OSError):  # glibc keeps what was freed
             ctypes.CDLL(None).malloc_trim(0)
@@ -58,6 +59,7 @@ class Meter:
         on_gpu = self.device.type == "cuda"
         return {
             "feature_s": round(self.seconds["feature"], 4),
+            "extraction_s": round(self.extraction, 4),
             "fit_s": round(self.seconds["fit"], 4),
             "predict_s": round(self.seconds["predict"], 4),
             "peak_ram_mb": round(max(0, peak_ram_bytes() - self.ram_before) / 1e6, 1),

@@ -108,6 +108,7 @@ class Attempt:
         require_blind(spec.method.name, self.job.plugins)
         with meter.phase("feature"):
             self.world = open_world(spec, self.store.out, self.device)
+        meter.extraction = self.world.extraction_s
         require_unchanged(*code)
         self.record["task"] = describe_task(self.world.task, self.store)
         self.run = Run(seed_for("fit", self.job.id), self.device, self.folder)

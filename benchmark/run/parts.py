@@ -29,6 +29,7 @@ class World:
     train: Part
     val: Part
     test: Part
+    extraction_s: float = 0.0  # what the features of the images took, in whichever runs
 
 
 def open_world(spec: Spec, out: Path, device: torch.device) -> World:
@@ -129,6 +130,9 @@ def make_world(
         train=part(task.train, seen, task.seen_y(task.train), method.copies),
         val=part(task.val, seen, task.seen_y(task.val), 0),
         test=part(task.test, task.classes, np.full_like(task.test.y, UNKNOWN), 0),
+        extraction_s=bank.extraction_seconds(
+            images, clip, method.needs, out / "features", method.copies, method.augment
+        ),
     )
 
 

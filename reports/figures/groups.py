@@ -202,7 +202,7 @@ def cost(group: Group, artist: Artist) -> Figure:
     for line in group.lines:
         values = list(seed_values(group, line, column).values())
         cold, cached = mean_seconds(group, line)
-        if not values or not math.isfinite(cold):
+        if not values or not math.isfinite(cached):
             continue
         y = float(np.mean(values))
         style = {**artist.style(line), "linestyle": "none", "markersize": 8}

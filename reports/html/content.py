@@ -81,10 +81,10 @@ def content(
 
 
 def metrics_of(groups: Iterable[Group]) -> list[str]:
-    """Every metric of the records' headline views, mAP first."""
+    """Every metric of the records, mAP first."""
     found: dict[str, None] = {"mAP": None}
     for group in groups:
-        for result in group.usable[:1]:
+        for result in group.usable:
             for values in result.record["metrics"].values():
                 found |= dict.fromkeys(name for name in values if name != "classes")
     return list(found)

@@ -69,9 +69,9 @@ def _gap_row(group: Group, column: Column, measured: Line, line: Published) -> R
 # ---- cost ----------------------------------------------------------------------------------------
 
 COSTS: tuple[tuple[str, str, Callable[[Result], float | None]], ...] = (
-    ("pixels to predictions (s)", ",.1f", lambda r: _sum(r, r.features_s)),
+    ("pixels to predictions (s)", ",.1f", lambda r: _sum(r, field(r, "extraction_s"))),
     ("with cached features (s)", ",.1f", lambda r: _sum(r, 0.0)),
-    ("features (s)", ",.1f", lambda r: r.features_s),
+    ("features (s)", ",.1f", lambda r: field(r, "extraction_s")),
     ("fit (s)", ",.1f", lambda r: field(r, "fit_s")),
     ("predict (s)", ",.1f", lambda r: field(r, "predict_s")),
     ("trainable parameters", ",.0f", lambda r: field(r, "trainable_parameters")),
@@ -86,9 +86,11 @@ def field(result: Result, name: str) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
-def _sum(result: Result, cold: float) -> float | None:
+def _sum(result: Result, features: float | None) -> float | None:
     fit, predict = field(result, "fit_s"), field(result, "predict_s")
-    return None if fit is None or predict is None else cold + fit + predict
+    if features is None or fit is None or predict is None:
+        return None
+    return features + fit + predict
 
 
 def cost_table(group: Group) -> Table | None:
@@ -107,7 +109,8 @@ def cost_table(group: Group) -> Table | None:
     notes = (
         "Means over runs. From pixels to predictions = features + fit + predict with nothing "
         "cached; features are computed once for each encoder and data set, so a sweep pays them "
-        "once and every further run costs what stands under cached features.",
+        "once and every further run costs what stands under cached features. A method that needs "
+        "pixels runs the image encoder inside its fit.",
         "RAM is what a run needed on top of what its process held before. Seconds depend on the "
         f"machine and on what ran beside{_sharing(shared)}.",
     )
@@ -148,11 +151,13 @@ def query_table(group: Group) -> Table | None:
 
 
 def mean_seconds(group: Group, line: Line) -> tuple[float, float]:
-    """(cold, with cached features) seconds of a run of a line, nan where unknown."""
+    """(from pixels, with cached features) seconds of a run of a line, nan where unknown."""
     found = group.of_line(line)
-    seconds = [_sum(result, 0.0) for result in found]
-    known = [value for value in seconds if value is not None]
-    if not known:
-        return math.nan, math.nan
-    first = float(np.mean([result.features_s for result in found]))
-    return first + float(np.mean(known)), float(np.mean(known))
+    cold = [_sum(result, field(result, "extraction_s")) for result in found]
+    cached = [_sum(result, 0.0) for result in found]
+    return _mean(cold), _mean(cached)
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else math.nan

@@ -330,19 +330,19 @@ def test_published_lines_are_beside_measured_ones_of_the_same_data_only(tmp_path
 
 
 def test_cost_is_from_pixels_and_sums_are_apart(tmp_path):
-    """The run that filled the bank paid for the features that the others found cached."""
-    plan = []
-    for epochs, seconds in ((3, 0.01), (4, 7.0)):
+    """Features that another run computed count with their seconds; a record of before they were
+    noted says nothing of them."""
+    for epochs, cost in ((3, {"extraction_s": 7.0}), (4, {"extraction_s": None})):
         spec = specification("coop", partial(0.5), epochs=epochs)
-        plan.append(Planned(spec, "done", needs="global"))
-        write_run(tmp_path, spec, images=40, cost={"feature_s": seconds})
-    (group,) = tables_of(tmp_path, plan)[1]
+        write_run(tmp_path, spec, images=40, cost={"feature_s": 0.01, **cost})
+    (group,) = tables_of(tmp_path)[1]
     table = side.cost_table(group)
     labels = [column.label for column in table.columns]
     cold, cached, features = (labels.index(name) for name in labels[:3])
     cells = row_of(table, "coop (epochs=3)").cells
     assert cells[features].value == 7.0
     assert cells[cold].value == pytest.approx(7.0 + cells[cached].value)
+    assert row_of(table, "coop (epochs=4)").cells[cold] == Missing("–")
     assert "RAM, increase (MB)" in labels and "candidates tried" not in labels
     sums = side.query_table(group)
     assert "Sums over runs" in sums.notes[0] and "shared its device" in table.notes[1]
