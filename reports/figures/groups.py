@@ -164,6 +164,14 @@ def gains(group: Group, line: Line) -> tuple[np.ndarray, np.ndarray]:
     return x[np.isfinite(y)], y[np.isfinite(y)]
 
 
+def draw_dots(axes: Axes, artist: Artist, line: Line, x: np.ndarray, y: np.ndarray) -> None:
+    """Dots as one path of lines without length, whose round ends show: a page bears no thousands
+    of marks."""
+    there_and_back = [np.column_stack([v, v, np.full(len(v), np.nan)]).ravel() for v in (x, y)]
+    style: dict[str, Any] = {"color": artist.colour(line), "alpha": 0.3, "linewidth": 2}
+    axes.plot(*there_and_back, solid_capstyle="round", gid=artist.tag(line.method), **style)
+
+
 def class_gains(group: Group, artist: Artist) -> Figure:
     """Gain in AP over zero-shot CLIP of the same class, against the positives known in training:
     dots are classes, lines are means over bins of powers of two."""
@@ -177,8 +185,7 @@ def class_gains(group: Group, artist: Artist) -> Figure:
             continue
         fewest = min([fewest, *x])
         thin = slice(None, None, max(1, len(x) // DOTS))
-        style: dict[str, Any] = {"color": artist.colour(line), "alpha": 0.3, "markeredgewidth": 0}
-        axes.plot(x[thin], y[thin], ".", markersize=4, gid=artist.tag(line.method), **style)
+        draw_dots(axes, artist, line, x[thin], y[thin])
         bins = np.floor(np.log2(np.maximum(x, 0.5)))
         middles = [(x[bins == b].mean(), y[bins == b].mean()) for b in np.unique(bins)]
         marks = [

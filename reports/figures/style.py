@@ -46,7 +46,8 @@ WIDE, HIGH = 4.7, 2.5  # inches, the figure and the axes in it
 STYLE: Any = {  # matplotlib types every key of it by name
     "svg.fonttype": "none",
     "svg.hashsalt": "lowlabel",
-    "pdf.fonttype": 42,
+    "pdf.fonttype": 42,  # Type 3 fonts are refused by conferences
+    "path.simplify": False,  # dots are lines without length
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 9,

@@ -395,19 +395,38 @@ function fillFilters() {
   });
 }
 
+const MARGIN = 400; // pixels beside the view that are drawn as well
 let printing = false;
 const OTHERS = { examples: fillExamples, protocol: fillProtocol, failures: fillFailures, provenance: fillProvenance };
 
-/** Draws what a section shows, the first time with its frames and figures. */
-function draw(section) {
-  if (!section.dataset.drawn) {
-    section.dataset.drawn = "1";
-    for (const place of section.querySelectorAll(".tables")) {
+/** What is drawn as one: the groups of a section, else the section. */
+function unitsOf(section) {
+  const groups = [...section.querySelectorAll(".group")];
+  return [...groups, ...[section].filter(() => !groups.length || section.id === "first")];
+}
+
+let changes = 1; // of the state; a unit that was drawn before the last one is drawn again when it comes into view
+const coming = new IntersectionObserver((entries) => entries.filter((one) => one.isIntersecting).forEach((one) => draw(one.target)),
+  { rootMargin: MARGIN + "px" });
+
+/** Whether a unit is in view, or will be after a short way. */
+function near(unit) {
+  const { top, bottom } = unit.getBoundingClientRect();
+  return printing || (bottom > -MARGIN && top < innerHeight + MARGIN);
+}
+
+const own = (unit, selector) => [...unit.querySelectorAll(selector)].filter((node) => node.closest(".group, section") === unit);
+
+/** Draws what a unit shows, the first time with its frames and figures. */
+function draw(unit) {
+  if (Number(unit.dataset.drawn) === changes) return;
+  if (!unit.dataset.drawn) {
+    for (const place of own(unit, ".tables")) {
       const tables = data.tables.filter((table) => table.place === place.dataset.place && (!place.dataset.table || table.name === place.dataset.table));
       place.append(...tables.map(tableArticle));
       if (!tables.length) place.append(el("p", { class: "soft" }, "Nothing measured here has a published counterpart."));
     }
-    for (const place of section.querySelectorAll(".figures")) {
+    for (const place of own(unit, ".figures")) {
       for (const figure of data.figures.filter((one) => one.place === place.dataset.place)) {
         const node = el("figure", { id: "figure-" + figure.name });
         node.insertAdjacentHTML("beforeend", figure.svg); // made by the suite; text in it is escaped
@@ -416,10 +435,15 @@ function draw(section) {
       }
     }
   }
-  const inside = new Set([...section.querySelectorAll("article.table")].map((node) => node.id));
+  unit.dataset.drawn = changes;
+  const inside = new Set(own(unit, "article.table").map((node) => node.id));
   for (const table of data.tables) if (inside.has("table-" + table.name)) fillTable(table);
-  if (OTHERS[section.id]) OTHERS[section.id]();
-  for (const node of section.querySelectorAll("[data-dataset]")) {
+  if (OTHERS[unit.id]) OTHERS[unit.id]();
+  filterByDataset(unit);
+}
+
+function filterByDataset(root) {
+  for (const node of root.querySelectorAll("[data-dataset]")) {
     node.hidden = Boolean(state.dataset && node.dataset.dataset && node.dataset.dataset !== state.dataset);
   }
 }
@@ -435,9 +459,12 @@ function apply() {
   if (state.theme) document.documentElement.dataset.theme = state.theme;
   else delete document.documentElement.dataset.theme;
   for (const link of document.querySelectorAll("nav [data-tab]")) link.setAttribute("aria-current", String(link.dataset.tab === state.tab));
+  changes++;
   for (const section of document.querySelectorAll("main > section")) {
     section.hidden = !printing && section.id !== state.tab;
-    if (!section.hidden) draw(section);
+    if (section.hidden) continue;
+    filterByDataset(section);
+    unitsOf(section).filter(near).forEach(draw);
   }
 }
 
@@ -471,6 +498,7 @@ async function start() {
       event.preventDefault();
       if (link.dataset.tab) { state.tab = link.dataset.tab; update(); }
       const target = document.getElementById(link.dataset.then || link.dataset.go || "main");
+      if (link.dataset.then) draw(target);
       if (link.dataset.then || link.dataset.go) target.scrollIntoView();
       target.setAttribute("tabindex", "-1");
       target.focus({ preventScroll: true });
@@ -485,8 +513,9 @@ async function start() {
   window.addEventListener("afterprint", () => print(false));
   readState();
   apply();
+  document.querySelectorAll("main > section").forEach((section) => unitsOf(section).forEach((unit) => coming.observe(unit)));
   if (data.runs[state.run]) openDrawer([state.run]);
-  document.documentElement.dataset.ready = "1";
+  document.documentElement.dataset.ready = String(Math.round(performance.now()));  // ms
 }
 
 start();
