@@ -284,7 +284,8 @@ class Store:
             reason = self._distrust(state, record, tasks) if record["status"] == "done" else ""
             if reason:
                 failure = empty_record(record["spec"], "failed", record["attempt"])
-                failure["error"] = {"type": "Altered", "message": reason}
+                kind = "Unsealed" if reason.startswith("unsealed") else "Altered"
+                failure["error"] = {"type": kind, "message": reason}
                 failure["provenance"] = record["provenance"]
                 record = failure
             records.append(record)

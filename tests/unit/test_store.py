@@ -183,7 +183,6 @@ def test_what_the_run_did_not_write_is_altered(tmp_path):
             lambda: edit(folder, lambda state: state["metrics"]["all"].update(mAP=99.0)),
             "record.json",
         ),
-        (lambda: edit(folder, lambda state: state.pop("seal")), "record.json"),
         (lambda: edit(folder, lambda state: state.update(seal=7)), "record.json"),
         (lambda: edit(folder, lambda state: state["spec"].update(seed=1)), "record.json"),
     ):
@@ -191,6 +190,11 @@ def test_what_the_run_did_not_write_is_altered(tmp_path):
         assert store.altered(ID) == ""
         alter()
         assert "altered" in store.altered(ID) and said in store.altered(ID)
+    store.write(a_record(metrics={"all": {"mAP": 60.0}}), np.zeros((2, 2)))
+    edit(folder, lambda state: state.pop("seal"))
+    assert store.altered(ID).startswith("unsealed (of an older version)")
+    (found,) = store.verified()
+    assert (found["status"], found["error"]["type"]) == ("failed", "Unsealed")
 
 
 def edit(folder, change):
