@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# What else a region may show; our words, the released ones are 25 for VOC and 23 for COCO.
+BACKGROUND = ("background", "ground", "sky", "water", "grass", "wall", "floor", "road")
 NORMALISATIONS = ("softmax", "min-max", "gaussian")
 
 

@@ -16,9 +16,9 @@ from methods._templates import check_template, class_features
 
 @dataclass
 class Method(ClosedVocabulary):
-    """Silva-Rodríguez et al. (CVPR 2024), CLAP and with `constraint` "none" its ZS-LP: prototypes
-    under full-batch SGD, last epoch, no validation.
+    """Silva-Rodríguez et al. (CVPR 2024), CLAP and with `constraint` "none" its ZS-LP.
 
+    Prototypes under full-batch SGD, last epoch, no validation.
     From the paper: logits, constraint and its weights, rate, momentum, the cosine with one warm-up
     epoch. Ours, for several labels an image: the cross entropy of every known cell by itself with a
     learned offset for each class, summed over the classes, instead of the softmax over classes; λ
@@ -37,7 +37,9 @@ class Method(ClosedVocabulary):
     needs = "global"
     learned = ("prototypes", "offset")
     PRESETS: ClassVar[Presets] = {
-        "pocket": Preset("Ours: validation mAP on the embedded data", template="ensemble"),
+        "pocket": Preset(
+            "Ours: validation mAP on the embedded data (docs/embedded.md)", template="ensemble"
+        ),
     }
 
     def __post_init__(self) -> None:

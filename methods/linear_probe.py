@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from benchmark import ABSENT, PRESENT, UNKNOWN, Clip, Member, Part, Presets, Run, upload
+from benchmark import ABSENT, PRESENT, UNKNOWN, Clip, Member, Part, Preset, Presets, Run, upload
 from benchmark.metrics import average_precision
 from methods import _linear_layer
 from methods._logistic_regression import OPTIMUM, RANKING, LogisticRegression
@@ -57,10 +57,10 @@ class Method(_linear_layer.Probe):
     needs = "global"
     may_differ = ()
     PRESETS: ClassVar[Presets] = {
-        "voc2007": {"constants": "voc"},
-        "coco2014": {"constants": "coco"},
-        "nus_wide": {"constants": "nus"},
-        "pocket": {"constants": "pocket"},
+        "voc2007": Preset("constants of the losses: Cole et al., Zhou et al.", constants="voc"),
+        "coco2014": Preset("constants of the losses: Cole et al., Zhou et al.", constants="coco"),
+        "nus_wide": Preset("constants of the losses: Cole et al., Zhou et al.", constants="nus"),
+        "pocket": Preset("Ours: the mean number of classes in a scene", constants="pocket"),
     }
 
     def __post_init__(self) -> None:

@@ -40,7 +40,11 @@ class Method(benchmark.Method):
     needs = "global"
     open_vocabulary = True
     PRESETS: ClassVar[Presets] = {
-        "pocket": Preset("Ours: validation mAP on the embedded data", template="ensemble")
+        "pocket": Preset(
+            "Ours: validation mAP on the embedded data (docs/embedded.md)",
+            template="ensemble",
+            compound="a photo of a {} and a {}.",
+        )
     }
 
     def __post_init__(self) -> None:

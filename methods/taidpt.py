@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import Clip, Part, Presets, Run
+from benchmark import Clip, Part, Preset, Presets, Run
 from methods._captions import global_logits, local_logits, named_classes, token_features
 from methods._partial_losses import pairwise_ranking
 from methods._prompts import Prompts
@@ -25,7 +25,6 @@ class Method(SgdMethod):
     is scored by the mean of its two logits, where `spatial_scale` weighs the regions. Ours: a
     caption's labels come from the class names themselves, not from lists of synonyms and a tagger;
     the global feature of an image is its mean token; regions keep their positional embedding.
-    Nobody has tuned the preset "pocket": the embedded data sets have no captions.
     """
 
     context_length: int = 16
@@ -40,10 +39,14 @@ class Method(SgdMethod):
     needs_captions = True
     open_vocabulary = True
     PRESETS: ClassVar[Presets] = {
-        "voc2007": {},
-        "coco2014": {},
-        "nus_wide": {"learning_rate": 1e-3, "spatial_scale": 4.0},
-        "pocket": {"batch_size": 32, "learning_rate": 0.01},
+        "voc2007": Preset("official yaml: lr 1e-4, image scale 40, text scale 50"),
+        "coco2014": Preset("official yaml: lr 1e-4, image scale 40, text scale 50"),
+        "nus_wide": Preset("official yaml", learning_rate=1e-3, spatial_scale=4.0),
+        "pocket": Preset(
+            "Ours, tuned by nobody: the embedded data sets have no captions",
+            batch_size=32,
+            learning_rate=0.01,
+        ),
     }
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:

@@ -15,8 +15,7 @@ from methods._candidates import fit_alone, parse_candidates, require_labels, val
 
 @dataclass
 class Method(benchmark.Method):
-    """Hyper-parameters for each label ratio, data set and encoder, paid for by validation labels
-    that a run has anyway.
+    """Hyper-parameters for each label ratio and data set, chosen by the run's validation labels.
 
     `method` is a method as on the command line; its lists are the candidates:
     `tuned(method=dualcoop(learning_rate=[.001, .01], loss_weight=[.01, .03, .1]))`. Each candidate
@@ -35,7 +34,6 @@ class Method(benchmark.Method):
     def __post_init__(self) -> None:
         self.candidates = parse_candidates(self.method, self.inner_preset)
         self._choose(0)
-        self.copies, self.augment = self.best.copies, self.best.augment
 
     @property
     def needs(self) -> str:
@@ -65,6 +63,7 @@ class Method(benchmark.Method):
 
     def _choose(self, number: int) -> None:
         self.number, self.best = number, copy.deepcopy([*self.candidates.values()][number])
+        self.copies, self.augment = self.best.copies, self.best.augment
 
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """As the chosen candidate."""
@@ -86,6 +85,5 @@ class Method(benchmark.Method):
         self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
     ) -> None:
         """The inverse."""
-        rest = dict(state)
-        self._choose(int(rest.pop("candidate")))
-        self.best.load_state_dict(clip, classes, rest)
+        self._choose(int(state["candidate"]))
+        self.best.load_state_dict(clip, classes, {k: state[k] for k in state if k != "candidate"})

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 import benchmark
-from benchmark import ABSENT, UNKNOWN, Dataset, Labels, Presets, Task, View, data, seed_for
+from benchmark import ABSENT, UNKNOWN, Labels, Presets, Task, View, data, seed_for
 from settings._masks import annotated, cole_labels, cole_order, cole_split, held_out, one_positive
 from settings._protocol import class_names, resolve
 
@@ -84,7 +84,9 @@ class Setting(benchmark.Setting):
         """The task of this seed; the same known labels for every method."""
         difficult = self.dataset in ("voc2007", "voc2012") and self.protocol == "splc"
         dataset = data.load(self.dataset, **({"difficult": "present"} if difficult else {}))
-        train, test = (rows[annotated(dataset, rows)] for rows in self._rows(dataset))
+        train, test = dataset.splits["train"], dataset.splits["test"]
+        train = cole_order(dataset, train) if self.protocol == "cole" else train
+        train, test = (rows[annotated(dataset, rows)] for rows in (train, test))
         full = dataset.y[train]
         observed, val = self._draw(full, seed)
         if self.unlisted == "absent":
@@ -102,22 +104,14 @@ class Setting(benchmark.Setting):
             views={"all": View(np.ones(len(test), bool), everything)},
         )
 
-    def _rows(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Training and test rows; the former in the order in which the protocol draws."""
-        train, test = dataset.splits["train"], dataset.splits["test"]
-        return (cole_order(dataset, train) if self.protocol == "cole" else train), test
-
     def _draw(self, full: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Observed labels (n, C) int8 and validation images (n,) bool."""
+        if self.draw == "published":
+            val = cole_split(len(full), self.val_fraction, SEED)
+            return cole_labels(full, SEED), val
+        draw = cole_labels if self.protocol == "cole" else one_positive
         own = seed_for("single positive", self.protocol, self.dataset, seed)
-        if self.protocol == "cole":
-            number = SEED if self.draw == "published" else own
-            if self.draw == "published":
-                val = cole_split(len(full), self.val_fraction, number)
-            else:
-                val = held_out(len(full), self.val_fraction, self.dataset, seed)
-            return cole_labels(full, number), val
-        return one_positive(full, own), held_out(len(full), self.val_fraction, self.dataset, seed)
+        return draw(full, own), held_out(len(full), self.val_fraction, self.dataset, seed)
 
 
 # What a difference between two runs in one of these fields means; {a} and {b} are the two values.
