@@ -9,13 +9,13 @@ CONSTRAINTS = ("class", "corrected", "constant", "balanced", "adaptive", "none")
 
 
 def prototype_logits(x: Tensor, prototypes: Tensor, scale: float) -> Tensor:
-    """(B, C) scaled cosines of features (B, D) with prototypes (C, D), any norm (eq. 2)."""
+    """(B, C) scaled cosines of features (B, D) with prototypes (C, D), any norm."""
     return scale * F.normalize(x, dim=-1) @ F.normalize(prototypes, dim=-1).T
 
 
 def multipliers(probability: Tensor, present: Tensor, constraint: str = "class") -> Tensor:
     """λ (C,) of the constraint from zero-shot probabilities (n, C), a softmax over the classes, and
-    present (n, C) bool (eq. 7): "class" is the mean probability of a class over its own images, 1
+    present (n, C) bool: "class" is the mean probability of a class over its own images, 1
     without any; "constant" the mean of those; "corrected" scales them to the mean 1; "balanced" is
     1 and "none" 0; "adaptive" starts as "class" and goes on with `grow`."""
     own = (probability * present).sum(0) / present.sum(0).clamp(min=1)
@@ -29,7 +29,7 @@ def multipliers(probability: Tensor, present: Tensor, constraint: str = "class")
 
 def distances(prototypes: Tensor, texts: Tensor) -> Tensor:
     """(C,) squared distances of prototypes from their texts, not normalised; the constraint is the
-    mean over the classes of λ times it (eq. 6)."""
+    mean over the classes of λ times it."""
     return (prototypes - texts).square().sum(1)
 
 

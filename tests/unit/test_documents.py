@@ -1,6 +1,8 @@
 """The documents are true: every command in them is understood, the cheap ones run, and what they
 name exists."""
 
+import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +14,7 @@ from benchmark import commands, registry
 from benchmark.commands import new
 from benchmark.commands.parser import parse, parsers
 from benchmark.commands.plan import planned
+from methods._loss_names import LOSSES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -20,6 +23,12 @@ DOCUMENTS = sorted(
 )
 # First parts of paths that are ours; other paths are of runs, of users, or of other people's code.
 ROOMS = {"benchmark", "methods", "settings", "reports", "tests", "docs", ".ci", ".github"}
+# steps of the functions that docs/formulas.md names
+HELPERS = {
+    "methods._partial_losses.expected_positives",
+    "methods._regions.score_regions",
+    "settings._masks.known_mask",
+}
 # flags of other programs
 FOREIGN = {"--nthreads", "--resources", "--array", "--gres", "--host", "--index-url", "--cores"}
 
@@ -115,6 +124,32 @@ def test_environment_variables_and_entry_points_exist():
         for module in re.findall(r"python -m ((?:benchmark|tests)[\w.]*)", document.read_text()):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+def functions_of(folder):
+    """Dotted names of the public functions in the helpers of a folder."""
+    return {
+        f"{folder}.{path.stem}.{node.name}"
+        for path in (ROOT / folder).glob("_*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_"
+    }
+
+
+def test_the_table_of_formulas_names_what_there_is():
+    """Every function it names can be imported, every loss and every mask stands in it."""
+    text = (ROOT / "docs/formulas.md").read_text()
+    for name in re.findall(r"`((?:methods|settings)\.[\w.]+)`", text):
+        module, _, function = name.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), function, None)), name
+    missing = {name for name in LOSSES if f"`{name}`" not in text}
+    formulas = ("_partial_losses", "_losses", "_pseudo_labels", "_regions", "_prototypes")
+    wanted = {name for name in functions_of("methods") if name.split(".")[1] in formulas}
+    wanted |= {name for name in functions_of("settings") if name.endswith(("_mask", "_positive"))}
+    missing |= {name for name in wanted - HELPERS if f"`{name}`" not in text}
+    assert not missing, f"docs/formulas.md does not name {sorted(missing)}"
+    for block in fenced(text):
+        exec(block, {})
 
 
 def test_the_readme_names_everything_that_can_be_compared():
