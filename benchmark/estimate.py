@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmark import data
 from benchmark.clip.architectures import model_config
 from benchmark.spec import Encoder, JsonObject, Spec
-from benchmark.store import Record
+from benchmark.store import Record, Store
 from benchmark.task import Method
 
 OPERATIONS_A_SECOND = 50e9  # float32 on a core
@@ -47,20 +47,28 @@ class Measured:
     runs: int = 0
 
 
+class Table(dict[tuple[str, ...], dict[tuple[str, int], Measured]]):
+    """What runs have in common -> name and size of their tower -> seconds."""
+
+
 class Estimator:
-    """Seconds of runs and of banks, from the records and banks of a result folder."""
+    """Seconds of runs and of banks, from the records and banks of a result folder, and from what
+    `plan --measure` found."""
 
     def __init__(self, records: Iterable[Record], features: Path) -> None:
         self.features = features
         self.sizes: dict[tuple[str, str, int], Size] = {}
-        # what runs have in common -> name and size of their tower -> seconds
-        self.measured: dict[tuple[str, ...], dict[tuple[str, int], Measured]] = {}
-        for record in records:
-            if record["status"] == "done" and record["cost"]:
-                self._learn(record)
+        self.measured, self.by_steps = Table(), Table()
+        for table, found in (
+            (self.measured, records),
+            (self.by_steps, Store(features / "measured").records()),
+        ):
+            for record in found:
+                if record["status"] == "done" and record["cost"]:
+                    self._learn(record, table)
         self.banks = [_bank(path) for path in features.glob("*/key.json")]
 
-    def _learn(self, record: Record) -> None:
+    def _learn(self, record: Record, table: "Table") -> None:
         spec, task, cost = record["spec"], record["task"], record["cost"]
         size = Size(task["n_train"], task["n_test"], task["n_classes"])
         self.sizes.setdefault((spec.setting.name, spec.dataset, spec.limit), size)
@@ -69,8 +77,7 @@ class Estimator:
         predict = cost.get("predict_s", 0.0) / predict_work(size, pixels)
         tower = (spec.encoder.name, spec.encoder.image_size)
         for key in _keys(spec):
-            towers = self.measured.setdefault(key, {})
-            found = towers.setdefault(tower, Measured(spec.encoder))
+            found = table.setdefault(key, {}).setdefault(tower, Measured(spec.encoder))
             found.fit, found.predict, found.runs = (
                 found.fit + fit,
                 found.predict + predict,
@@ -91,10 +98,21 @@ class Estimator:
         limit = spec.limit or train + test
         return Size(min(train, limit), min(test, limit), classes)
 
+    def has_record(self, spec: Spec) -> bool:
+        """Whether the method was run with this tower."""
+        return _keys(spec)[1] in self.measured
+
+    def has_pace(self, encoder: Encoder) -> bool:
+        """Whether features were made with this tower."""
+        tower = (encoder.name, encoder.image_size)
+        made = [bank for bank in self.banks if bank["pace"] and bank["dataset"]]
+        return tower in {(bank.get("architecture"), bank["image_size"]) for bank in made}
+
     def run(self, spec: Spec) -> tuple[float, bool]:
         """Seconds of fit and evaluation, and whether records of the method were at hand."""
         size, pixels = self.size(spec), needs_pixels(spec)
-        known = next((self.measured[key] for key in _keys(spec) if key in self.measured), None)
+        tables = [(t, key) for key in _keys(spec) for t in (self.measured, self.by_steps)]
+        known = next((table[key] for table, key in tables if key in table), None)
         if known is None:
             return operations(spec, size, pixels) / OPERATIONS_A_SECOND, False
         fit = predict = 0.0
@@ -142,7 +160,7 @@ def needs_pixels(spec: Spec) -> bool:
 
 
 def fit_work(spec: Spec, size: Size, pixels: bool) -> float:
-    images = size.train * _number(spec, "epochs") * _number(spec, "draws")
+    images = size.train * _epochs(spec) * _number(spec, "draws")
     if pixels:
         return max(1.0, images)
     return max(1.0, images * size.classes / _number(spec, "batch_size"))
@@ -164,7 +182,14 @@ def operations(spec: Spec, size: Size, pixels: bool) -> float:
         return a_class * fit_work(spec, size, pixels)
     width = int(model_config(encoder.name)["embed_dim"])
     # a logistic regression takes some hundred passes over the features
-    return 4.0 * width * size.classes * (200 * size.train * _number(spec, "epochs") + size.test)
+    return 4.0 * width * size.classes * (200 * size.train * _epochs(spec) + size.test)
+
+
+def _epochs(spec: Spec) -> float:
+    """1 for a logistic regression, whose `epochs` belong to the losses that it can have instead."""
+    if "C" in spec.method.parameters and not spec.method.get("loss"):
+        return 1.0
+    return _number(spec, "epochs")
 
 
 def _number(spec: Spec, parameter: str) -> float:

@@ -302,7 +302,8 @@ class Part:
     """Images and masked labels as a method sees them: `y` (n, C_seen) int8, never a label of an
     unseen class.
 
-    `x` is (n, D) float32 when the method needs "global", else None; `batches` serves every kind.
+    `features` is (n, D) float32 when the method needs "global", read when it is first asked for;
+    `batches` serves every kind.
     """
 
     classes: tuple[str, ...]
@@ -310,7 +311,8 @@ class Part:
     stream: Stream  # batches of positions (b,) -> batches of x on the device
     rng: np.random.Generator
     device: torch.device
-    x: Tensor | None = None
+    x: Tensor | None = None  # all of `features`, once they were read …
+    read: Callable[[], Tensor] | None = None  # … by this
     captions: tuple[str, ...] | None = None  # (n,)
     # (n,) columns that are known to be present, as the label file lists them; None: by column
     listed: tuple[tuple[int, ...], ...] | None = None
@@ -326,7 +328,9 @@ class Part:
 
     @property
     def features(self) -> Tensor:
-        """`x` (n, D), for a method that needs "global"."""
+        """(n, D), for a method that needs "global"."""
+        if self.x is None and self.read is not None:
+            self.x = self.read()
         if self.x is None:
             raise ValueError('only needs = "global" has all features at once: read by `batches`')
         return self.x

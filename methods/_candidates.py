@@ -49,7 +49,8 @@ def validation_map(
     candidate: benchmark.Method, clip: Clip, train: Part, val: Part, run: Run, name: str
 ) -> float:
     """Masked mAP in percent of the validation part, which a copy of the candidate does not see."""
-    nothing = replace(val, y=val.y[:0], x=None if val.x is None else val.x[:0], captions=())
+    none_of_x = val.features[:0] if candidate.needs == "global" else None
+    nothing = replace(val, y=val.y[:0], x=none_of_x, captions=())
     method = copy.deepcopy(candidate)
     fit_alone(method, clip, train, nothing, run, name)
     scores = [method.predict(clip, x, val.classes) for x, _ in val.batches(BATCH)]

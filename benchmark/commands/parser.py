@@ -102,6 +102,11 @@ def parsers() -> tuple[_Parser, dict[str, _Parser]]:
         "check": verb("check", "the shared plugin tests on the embedded data"),
         "diff": verb("diff", "why two numbers differ", out),
     }
+    parsers["plan"].add_argument(
+        "--measure",
+        action="store_true",
+        help="first measure, in about a minute, what no run has measured yet on this machine",
+    )
     _add_run(parsers["run"])
     _add_others(parsers)
     sections = parsers["run"].format_help().partition("which runs:")

@@ -1,19 +1,68 @@
 """`plan`: every run with its state, and the hours; runs nothing."""
 
 import argparse
+import functools
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmark import registry
 from benchmark.commands.suite import Suite, parse_seeds
-from benchmark.estimate import OPERATIONS_A_SECOND
+from benchmark.estimate import OPERATIONS_A_SECOND, Estimator
 from benchmark.plan import NOT_APPLICABLE, Axes, Row, make_plan, selected, shard
+from benchmark.spec import Spec
 from benchmark.store import Store
+from benchmark.sweep.leases import wait_for_slot
+from benchmark.sweep.slots import machine_slots
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     rows = planned(arguments, suite)
+    if arguments.measure:
+        return lambda: measured(rows, arguments, suite)
     return lambda: show(rows, selected(rows, arguments.fresh))
+
+
+def measured(rows: list[Row], arguments: argparse.Namespace, suite: Suite) -> int:
+    """Measures, on a slot of this machine, a step of each method of which there is no record and an
+    image of each tower whose features are missing; then shows the plan."""
+    import torch  # here: these take seconds
+
+    from benchmark.run import measure
+
+    features = Path(arguments.out) / "features"
+    estimator = Estimator(Store(Path(arguments.out)).records(), features)
+    methods: dict[tuple[str, str], Spec] = {}
+    towers: dict[tuple[str, str], Spec] = {}
+    for row in selected(rows, arguments.fresh):
+        spec, needs = row.spec, registry.rebuild("methods", row.spec.method).needs
+        if not estimator.has_record(spec):
+            methods.setdefault((spec.method.name, spec.encoder.text), spec)
+        if needs != "pixels" and not estimator.has_pace(spec.encoder):
+            towers.setdefault((needs, spec.encoder.text), spec)
+    with wait_for_slot(machine_slots(), print) as slot:
+        device = torch.device(slot.device)
+        torch.set_num_threads(slot.threads)
+        for (needs, text), spec in towers.items():
+            took = functools.partial(measure.measure_images, spec, needs, device, features)
+            _say(f"{needs} features with {text}", took)
+        for (name, text), spec in methods.items():
+            classes = estimator.size(spec).classes
+            took = functools.partial(measure.measure_method, spec, classes, device, features)
+            _say(f"{name} with {text}", took)
+    rows = planned(arguments, suite)
+    return show(rows, selected(rows, arguments.fresh))
+
+
+def _say(what: str, measure: Callable[[], str]) -> None:
+    """A line for each measurement; one that cannot be made stops no other."""
+    start = time.perf_counter()
+    try:
+        said = measure()
+    except Exception as error:  # whatever a method raises on made-up images
+        said = f"cannot be measured ({type(error).__name__}: {' '.join(str(error).split())})"
+    print(f"{what}: {said}  [{time.perf_counter() - start:.0f} s]", flush=True)
 
 
 def planned(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
@@ -53,8 +102,8 @@ def show(rows: list[Row], chosen: list[Row]) -> int:
     if unmeasured:
         print(
             f"There is no record of {', '.join(unmeasured)} yet: their part is counted operations "
-            f"at {OPERATIONS_A_SECOND / 1e9:.0f} GFLOPS, right to a factor of about three; one run "
-            f"of each makes it a measurement."
+            f"at {OPERATIONS_A_SECOND / 1e9:.0f} GFLOPS, right to a factor of about three; `plan "
+            f"--measure` takes a minute to measure them here."
         )
     return 0
 

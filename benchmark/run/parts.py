@@ -1,6 +1,7 @@
 """What one run works with: task, encoder, method, and the three parts as the method may see
 them."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,18 @@ from benchmark.clip.encoder import Clip
 from benchmark.data import _parsed
 from benchmark.features import bank
 from benchmark.spec import Encoder, Spec
-from benchmark.task import PRESENT, UNKNOWN, Dataset, Labels, Method, Part, Task, View, seed_for
+from benchmark.task import (
+    PRESENT,
+    UNKNOWN,
+    Dataset,
+    Labels,
+    Method,
+    Part,
+    Stream,
+    Task,
+    View,
+    seed_for,
+)
 
 TEST_BATCH = 100  # images a prediction step; no method may depend on it
 
@@ -117,10 +129,8 @@ def make_world(
                 for row, known in zip(labels.rows, y, strict=True)
             )
         if method.needs == "global":
-            served.x = torch.empty(len(y), clip.width, device=device)  # filled in place
-            chunks = _chunks(len(y))
-            for rows, x in zip(chunks, stream(chunks, "", rng), strict=True):
-                served.x[rows[0] : rows[-1] + 1] = x
+            # when they are asked for: NUS-WIDE has 1.1 GB, and zero-shot CLIP wants none
+            served.read = functools.partial(_read_all, stream, len(y), clip.width, device)
         return served
 
     return World(
@@ -141,6 +151,16 @@ def without_labels(dataset: Dataset) -> Dataset:
     nothing = np.empty((len(dataset.names), 0), np.int8)
     bare = replace(dataset, captions=None, listed=None, notes={})
     return replace(bare, classes=(), raw_classes=(), y=nothing, splits={})
+
+
+def _read_all(stream: Stream, n: int, width: int, device: torch.device) -> torch.Tensor:
+    """The plain features (n, D) of a part, filled in place."""
+    features = torch.empty(n, width, device=device)
+    chunks = _chunks(n)
+    # a generator of its own: plain features draw nothing from it
+    for rows, x in zip(chunks, stream(chunks, "", np.random.default_rng()), strict=True):
+        features[rows[0] : rows[-1] + 1] = x
+    return features
 
 
 def _chunks(n: int) -> list[np.ndarray]:

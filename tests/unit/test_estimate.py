@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import registry
+import run_all
+from benchmark import commands, registry
 from benchmark.clip.encoder_name import parse_encoder
-from benchmark.commands.plan import show
+from benchmark.commands.parser import parse
+from benchmark.commands.plan import planned, show
 from benchmark.estimate import OPERATIONS_A_SECOND, Estimator, _image_operations
 from benchmark.plan import Axes, make_plan
 from benchmark.spec import Choice, Encoder, Spec
@@ -89,3 +91,36 @@ def test_the_plan_says_what_its_hours_rest_on(tmp_path, capsys):
     assert all(row.seconds > 0 for row in rows)
     first, second = (row.seconds for row in rows if row.spec.method.name == "zero_shot_clip")
     assert first > 10 * second  # the first one makes the bank
+
+
+def test_a_minute_of_measuring_replaces_counted_operations(tmp_path, capsys, monkeypatch):
+    """`plan --measure`, as its user has it: what was measured is said, and the hours rest on it."""
+    monkeypatch.setenv("LOWLABEL_LEASES", str(tmp_path / "leases"))
+    axes = ["--settings", "partial(known=.5)", "--datasets", "digits", "--seeds", "0"]
+    methods = ["--methods", "zero_shot_clip", "dualcoop(epochs=[1, 50])", "sparc"]
+    command = ["plan", *axes, *methods, "--out", str(tmp_path)]
+    assert commands.main(command, run_all.QUICK, run_all.FULL) == 0
+    assert "There is no record of dualcoop, sparc, zero_shot_clip" in capsys.readouterr().out
+    assert commands.main([*command, "--measure"], run_all.QUICK, run_all.FULL) == 0
+    said = capsys.readouterr().out
+    assert "global features with pocket-RN:" in said and "images/s" in said
+    assert "dualcoop with pocket-RN: a step of 64 images and 10 classes" in said
+    assert "cannot be measured" not in said and "There is no record of" not in said
+    assert not list(tmp_path.glob("runs/*"))  # nothing was run
+    rows = planned(parse(command), run_all.FULL)
+    estimator = Estimator([], tmp_path / "features")
+    once, fifty = (estimator.run(row.spec)[0] for row in rows[1:3])  # without the bank
+    (found,) = [
+        record
+        for record in Store(tmp_path / "features/measured").records()
+        if record["spec"].method.name == "dualcoop"
+    ]
+    step = found["cost"]["fit_s"] / (64 * 10)  # seconds for an image and a class
+    assert fifty - once == pytest.approx(49 * step * 1500 * 10)
+
+
+def test_a_run_counts_more_than_a_measured_step(tmp_path):
+    Store(tmp_path / "measured").write(record(spec(epochs=1), fit_s=1.0, predict_s=1.0))
+    assert Estimator([], tmp_path).run(spec())[1]
+    run = record(spec(epochs=1), fit_s=48.0, predict_s=10.0)
+    assert Estimator([run], tmp_path).run(spec())[0] == pytest.approx(50 * 48 + 10)
