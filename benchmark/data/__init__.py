@@ -167,7 +167,9 @@ def check(dataset: Dataset) -> None:
         )
     if dataset.y.dtype != np.int8:
         raise ValueError(f"{name}: labels are {dataset.y.dtype}, not int8")
-    if not np.isin(dataset.y, (PRESENT, ABSENT, UNKNOWN)).all():
+    # by blocks: of the 271 million labels of NUS-WIDE at once it takes 2.4 GB
+    blocks = np.array_split(dataset.y, 1 + dataset.y.size // 1_000_000)
+    if not all(np.isin(block, (PRESENT, ABSENT, UNKNOWN)).all() for block in blocks):
         raise ValueError(f"{name}: a label is none of {PRESENT}, {ABSENT}, {UNKNOWN}")
     for part in ("train", "test"):
         rows = dataset.splits.get(part, np.empty(0, np.int64))

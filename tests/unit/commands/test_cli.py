@@ -20,7 +20,7 @@ SURFACE = {
     "--fresh --data --allow-subset --out "
     "--backend --address --slots --per-gpu --timeout --tensorboard",
     "plan": "--settings --methods --datasets --encoders --seeds --selection --limit --shard "
-    "--fresh --data --allow-subset --out",
+    "--fresh --data --allow-subset --out --measure",
     "report": "--out --open --tables-only --metric",
     "list": "kind --data --allow-subset",
     "one": "id --out --data --allow-subset --plugin --pdb --keep --checkpoint",
