@@ -115,6 +115,8 @@ class Verdict:
     tied: bool  # not significantly below the best
     detectable: float
     comparable: bool = True  # False: no seed in common with the best, and everything else is nan
+    # tied only for want of seeds: on the test images alone the gap would be significant
+    undecided: bool = False
 
 
 APART = Verdict(math.nan, math.nan, math.nan, math.nan, False, math.nan, comparable=False)
@@ -142,13 +144,15 @@ class Noise:
         luck would look certain. Its variance is therefore drawn, where it is lower, towards the
         mean of the methods that are compared, with the weight of that mean's degrees of freedom
         (`SHARED` at most; few where one method varies much and the others little); it is never
-        lowered.
+        lowered. Where no method has three seeds, twice that mean is taken: every variance then has
+        one degree of freedom, and such an estimate is below half of the truth half of the time.
         """
         images, pairs = self.images[active, one], self.pairs[active, one]
         seeds = self.seeds[active, one].astype(float)
         varying, free = self.methods[[one, *active]], self.methods_dof[[one, *active]]
         varying, free = varying[free > 0], free[free > 0]
         shared = 2 * float(varying.mean()) if len(varying) else 0.0
+        shared *= 2 if len(free) and free.max() < 2 else 1
         # Welch and Satterthwaite; s⁴ (ν + 2) / ν is what estimates σ⁴
         weight = 0.0
         if shared > 0:
@@ -164,6 +168,10 @@ class Noise:
             parts = parts + np.where(variance > 0, variance**2 / known, 0)
             dof = np.where(parts > 0, total**2 / parts, np.inf)
         return np.sqrt(total), dof
+
+    def of_images(self, one: int, active: Sequence[int]) -> tuple[Array, Array]:
+        """As `of`, as if these seeds were all that there is."""
+        return np.sqrt(self.images[active, one]), self.images_dof[active, one]
 
 
 @dataclass(frozen=True)
@@ -259,6 +267,10 @@ def against_best(gap: Array, noise: Noise, best: int, level: float = LEVEL) -> l
     `level` after Tukey's correction for the number of those methods, it is out, and the next is
     judged among one method less. The correction is that of all pairs among them, because the best
     is itself chosen by its score. Methods far below are out first and cost the others nothing.
+
+    What stays may do so for two reasons: its gap is within the noise of the test images, or it is
+    not, but its seeds or those of the best scatter so much that the gap may be luck. The latter is
+    undecided: more seeds would tell.
     """
     verdicts = [APART] * len(gap)
     verdicts[best] = Verdict(0.0, 0.0, 0.0, 1.0, True, math.nan)
@@ -271,13 +283,17 @@ def against_best(gap: Array, noise: Noise, best: int, level: float = LEVEL) -> l
         among = len(active) + 1
         stopped = not (tukey(float(p[first]), among) < level and gap[active[first]] < 0)
         judged = np.argsort(p, kind="stable") if stopped else [first]
+        alone = two_sided(gap[active], *noise.of_images(best, active))
         for step, place in enumerate(judged):
             k, error, dof = active[place], float(errors[place]), float(dofs[place])
             largest = max(largest, tukey(float(p[place]), among - step))
             half = error * float(stats.t.isf(pointwise(level, among) / 2, dof))
             found = half + error * float(stats.t.ppf(POWER, dof))
             low, high = float(gap[k]) - half, float(gap[k]) + half
-            verdicts[k] = Verdict(float(gap[k]), low, high, largest, stopped, found)
+            below = gap[k] < 0 and tukey(float(alone[place]), among) < level
+            verdicts[k] = Verdict(
+                float(gap[k]), low, high, largest, stopped, found, undecided=stopped and bool(below)
+            )
         if stopped:
             break
         del active[first]

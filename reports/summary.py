@@ -102,6 +102,11 @@ def _who(
 
 def _margin(rival: str, verdict: Verdict) -> str:
     interval = f"{-verdict.high:.1f} to {-verdict.low:.1f}"
+    if verdict.undecided:
+        return (
+            f"{-verdict.gap:.1f} above {rival}, which so few seeds leave undecided "
+            f"(95 %: {interval})"
+        )
     if verdict.tied:
         return (
             f"{-verdict.gap:.1f} above {rival}, which is no significant margin (95 %: {interval})"

@@ -35,13 +35,19 @@ FIXED = {  # Okabe and Ito's palette, distinguishable with colour-blind eyes
     "lm_clip": "#d55e00",
     "coop": "#009e73",
     "linear_probe": "#e69f00",
-    "zero_shot_clip": "#7f7f7f",
+    "zero_shot_clip": "#a6a6a6",
 }
+# Each next one is the farthest from all before it, for ordinary and for red- or green-blind eyes
+# (the least of 0.6 ΔE and of ΔE under Machado, Oliveira and Fernandes, IEEE TVCG 2009).
 OTHERS = (
-    *("#56b4e9", "#cc79a7", "#8c6d31", "#7b6bd6", "#b5a900", "#3b8686", "#8b1a4a", "#4d7c0f"),
-    *("#1b2a8a", "#c2410c", "#64748b", "#a16207"),
+    *("#1010f0", "#704010", "#4070f0", "#f0a0f0", "#10d070", "#d04040"),
+    *("#704040", "#f0a0a0", "#f070f0", "#4040a0", "#7010d0", "#a0a040"),
 )
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "<", ">", "p", "h", "d", "8", "H")
+MARKERS = {  # and the sign that looks like it, for tables
+    **{"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "*": "★"},
+    **{"<": "◀", ">": "▶", "p": "⬟", "h": "⬢", "d": "♦", "8": "⯃", "H": "⬣"},
+}
+DASHES: tuple[Any, ...] = ("-", (0, (1.2, 1.2)), (0, (7, 1.5)))  # one for each run of six methods
 WIDE, HIGH = 4.7, 2.5  # inches, the figure and the axes in it
 STYLE: Any = {  # matplotlib types every key of it by name
     "svg.fonttype": "none",
@@ -73,11 +79,18 @@ class Look:
     index: int
     colour: str
     marker: str
+    dash: Any = "-"
+
+    @property
+    def sign(self) -> str:
+        """The marker as a letter."""
+        return MARKERS[self.marker]
 
 
 def palette(methods: Mapping[str, str]) -> dict[str, Look]:
     """A look for every method, {label: name}: known methods keep their colour, variants and
-    newcomers take the next free one. Colour and marker together are unlike for 180 methods."""
+    newcomers take the next free one. Colours of the first dozen are unlike for every eye; colour,
+    marker and dash together are unlike for hundreds of methods."""
     free = itertools.cycle(OTHERS)
     looks: dict[str, Look] = {}
     taken: set[str] = set()
@@ -86,7 +99,8 @@ def palette(methods: Mapping[str, str]) -> dict[str, Look]:
         if colour is None or colour in taken:
             colour = next(free)
         taken.add(colour)
-        looks[label] = Look(index, colour, MARKERS[index % len(MARKERS)])
+        marker = list(MARKERS)[index % len(MARKERS)]
+        looks[label] = Look(index, colour, marker, DASHES[index // 6 % len(DASHES)])
     return looks
 
 
@@ -115,7 +129,12 @@ class Artist:
     def style(self, line: Line) -> dict[str, Any]:
         """Colour, marker and dash of a line."""
         look = {"color": self.colour(line), "marker": self.looks[line.method].marker}
-        return {**look, "markersize": 3.5, **dash(line)}
+        return {**look, "markersize": 3.5, **self.dash(line)}
+
+    def dash(self, line: Line) -> dict[str, Any]:
+        """A method's own dash for its last epoch; the others are told apart by theirs."""
+        own = self.looks[line.method].dash
+        return {"linestyle": {"last": own, "val": "-."}.get(line.selection, "--"), "linewidth": 1.4}
 
     def colour(self, line: Line) -> str:
         return ORACLE if line.selection == "oracle" else self.looks[line.method].colour
@@ -129,7 +148,7 @@ class Artist:
                 color=self.colour(line),
                 marker=self.looks[line.method].marker,
                 markersize=4,
-                **dash(line),
+                **self.dash(line),
             )
             for line in lines
         ]
@@ -165,10 +184,6 @@ def _legend_columns(lines: list[Line]) -> int:
 
 def literal(text: str) -> str:
     return text.replace("$", r"\$")
-
-
-def dash(line: Line) -> dict[str, Any]:
-    return {"linestyle": {"last": "-", "val": "-."}.get(line.selection, "--"), "linewidth": 1.4}
 
 
 def canvas(lines: list[Line]) -> tuple[Figure, Axes]:

@@ -59,7 +59,8 @@ def content(
     by_name = {group.name: group for group in groups}
     return {
         "methods": [
-            {"label": m, "index": k.index, "colour": k.colour} for m, k in sorted(looks.items())
+            {"label": m, "index": k.index, "colour": k.colour, "sign": k.sign}
+            for m, k in sorted(looks.items())
         ],
         "blocks": BLOCKS,
         "marks": marks_data(),

@@ -102,6 +102,7 @@ def _cell(cell: Cell) -> JsonObject:
     if verdict is not None and verdict.comparable:
         shown = (verdict.gap, verdict.low, verdict.high, verdict.p, verdict.detectable)
         numbers = [*(v if math.isfinite(v) else None for v in shown), int(verdict.tied)]
+        numbers.append(int(verdict.undecided))
     return {
         "seeds": list(cell.values),
         "interval": [i.low, i.high] if math.isfinite(i.low) else None,

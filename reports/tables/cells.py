@@ -14,6 +14,8 @@ BLOCKS = {
 }
 MARKS = {  # behind a number, and what they mean
     "s": "computed by older code",
+    "~": "undecided: below the best on these test images, but the seeds scatter too much to tell "
+    "whether it is in general; more seeds would",
     "≠": "no seed in common with the best: not compared",
     "?": "its scores are gone: not compared",
     "↓": "below zero-shot CLIP, although it was trained",
@@ -30,7 +32,7 @@ class Measured:
     runs: tuple[str, ...] = ()  # ids
     values: tuple[tuple[int, float], ...] = ()  # (seed, value)
     verdict: Verdict | None = None
-    best: bool = False  # bold: not significantly below the best
+    best: bool = False  # bold: the best, or not distinguishable from it
     second: bool = False
     flags: tuple[str, ...] = ()  # keys of MARKS
 

@@ -24,9 +24,10 @@ from reports.statistics import Comparison, interval
 from reports.tables.cells import Cell, Measured, Missing, Number, Row, Table, value
 
 GENERAL = {  # footnotes that say how to read any table
-    "bold": "Bold: not significantly below the best of its block (paired over test images and "
-    "seeds, step-down among the methods that may be the best, family-wise 5 %); underlined: "
-    "second.",
+    "bold": "Bold: the best of its block and what is not significantly below it (paired over test "
+    "images and seeds, step-down among the methods that may be the best, family-wise 5 %); ~: "
+    "below it on these test images, but its seeds scatter too much to call that certain; "
+    "underlined: second.",
     "oracle": "Oracle: the epoch was chosen on the test labels, as the official repositories do; "
     "not ranked.",
     "softmax": "Rows 'softmax': the scores of the row above by the rule of the published lines "
@@ -135,8 +136,8 @@ def _missing(entries: Sequence[Entry], column: Column, runs: tuple[str, ...]) ->
 
 
 def marked(cells: dict[str, Cell], comparison: Comparison | None) -> dict[str, Cell]:
-    """Bold for the best and what ties with it, underline for the second best; nothing where no
-    two methods can be compared."""
+    """Bold for the best and what cannot be told from it on the test images, ~ where too few seeds
+    leave it open, underline for the second best; nothing where no two methods can be compared."""
     if comparison is None or len(comparison.methods) < 2:
         return cells
     result = dict(cells)
@@ -153,9 +154,9 @@ def marked(cells: dict[str, Cell], comparison: Comparison | None) -> dict[str, C
         else:
             second = len(order) > 1 and method == order[1]
             several = len(compared) > 1
-            result[method] = replace(
-                cell, verdict=verdict, best=verdict.tied and several, second=second
-            )
+            best = verdict.tied and several and not verdict.undecided
+            flags = cell.flags + ("~",) * verdict.undecided
+            result[method] = replace(cell, verdict=verdict, best=best, second=second, flags=flags)
     return result
 
 

@@ -34,7 +34,10 @@ def _cell(cell: Cell) -> list[str]:
     if isinstance(cell, Measured):
         i, verdict = cell.interval, cell.verdict
         known = verdict is not None and verdict.comparable
-        p, tied = (number(verdict.p), str(verdict.tied)) if verdict and known else ("", "")
+        p, tied = "", ""
+        if verdict and known:
+            p = number(verdict.p)
+            tied = "undecided" if verdict.undecided else str(verdict.tied)
         numbers = [number(i.mean), number(i.sd), str(i.n), str(cell.planned)]
         return [*numbers, number(i.low), number(i.high), p, tied, " ".join(cell.marks), ""]
     if isinstance(cell, Number):

@@ -139,7 +139,7 @@ function tableRow(table, row) {
   const cells = whole ? [el("td", { colspan: row.cells.length, class: "words" }, cellNode(table, row, 0, row.cells[0].hole))]
     : row.cells.map((_, k) => el("td", {}, cellNode(table, row, k)));
   return el("tr", { class: row.m === null ? null : "m m" + row.m },
-    el("th", { scope: "row" }, row.m === null ? null : el("span", { class: "swatch", style: colour(row.m) }), name), cells);
+    el("th", { scope: "row" }, row.m === null ? null : el("span", { class: "swatch", style: colour(row.m), "aria-hidden": "true" }, data.methods[row.m].sign), name), cells);
 }
 
 function cellNode(table, row, k, reason) {
@@ -186,6 +186,8 @@ function why(table, row, k) {
   if (verdict.gap === 0 && row.label === cell.reference) return cell.best ? "Bold: the highest mean of what is shown." : "";
   const gap = `${Math.abs(verdict.gap).toFixed(2)} points ${verdict.gap <= 0 ? "below" : "above"} ${cell.reference} on their common seeds`
     + ` (simultaneous 95 % interval ${verdict.low.toFixed(2)} to ${verdict.high.toFixed(2)}, p = ${verdict.p.toPrecision(2)})`;
+  if (verdict.undecided) return `Undecided: ${gap}. On these test images alone it is below the best; the seeds scatter too much to say so in general.`
+    + ` A true gap of ${verdict.detectable.toFixed(1)} points would be found four times in five; more seeds find smaller ones.`;
   return verdict.tied
     ? `Bold: ${gap}; not significantly below the best. A true gap of ${verdict.detectable.toFixed(1)} points would be found four times in five.`
     : `Not bold: ${gap}.`;
@@ -380,7 +382,7 @@ function toggle(set, value) {
 
 function fillFilters() {
   $("#chips").replaceChildren(...data.methods.map((method) => el("button", { type: "button", class: "chip",
-    "data-method": method.label, style: colour(method.index), title: method.label,
+    "data-method": method.label, "data-sign": method.sign, style: colour(method.index), title: method.label,
     onclick: () => toggle(state.hide, method.index) }, el("span", {}, method.label))));
   $("#metric").replaceChildren(...data.metrics.map((name) => el("option", { value: name }, name)));
   for (const [selector, kind] of [["#query", "input"], ["#dataset", "change"], ["#metric", "change"]]) {

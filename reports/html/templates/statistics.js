@@ -94,6 +94,8 @@ function variance(values) {
   return values.length > 1 ? values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (values.length - 1) : NaN;
 }
 
+const twoSided = (gap, error, degrees) => (error > 0 ? 2 * studentAbove(Math.abs(gap) / error, degrees) : Number(gap === 0));
+
 /** `methods` is a list of Maps from seed to value; images(i, j) and dof(i, j) are the noise of test images. Returns the
  * place of the best (-1 if none) and one verdict a method, null where it cannot be compared. */
 function compareWithBest(methods, images, dof) {
@@ -111,7 +113,8 @@ function compareWithBest(methods, images, dof) {
   let largest = 0;
   while (active.length) {
     const varying = [best, ...active].filter((i) => methods[i].size > 1);
-    const shared = varying.length ? 2 * mean(varying.map((i) => own[i])) : 0;
+    const few = varying.every((i) => methods[i].size < 3) ? 2 : 1; // as in Noise.of
+    const shared = varying.length ? 2 * few * mean(varying.map((i) => own[i])) : 0;
     const spread = varying.reduce((sum, i) => sum + own[i] ** 2 / (methods[i].size + 1), 0);
     const weight = shared > 0 ? Math.min(SHARED, varying.reduce((sum, i) => sum + own[i], 0) ** 2 / spread) : 0;
     const noise = active.map((i) => {
@@ -120,13 +123,14 @@ function compareWithBest(methods, images, dof) {
       const seeds = Math.max(mixed, pair) / n, total = images(i, best) + seeds;
       const parts = images(i, best) ** 2 / dof(i, best) + (seeds > 0 ? seeds ** 2 / (mixed > pair ? weight + known : known) : 0);
       const error = Math.sqrt(total), degrees = parts > 0 ? total ** 2 / parts : Infinity, gap = mean(gaps[i]);
-      return { i, gap, error, degrees, p: error > 0 ? 2 * studentAbove(Math.abs(gap) / error, degrees) : Number(gap === 0) };
+      return { i, gap, error, degrees, p: twoSided(gap, error, degrees) };
     }).sort((a, b) => a.p - b.p);
     const size_ = active.length + 1;
     const stopped = !(tukey(noise[0].p, size_) < LEVEL && noise[0].gap < 0);
     (stopped ? noise : noise.slice(0, 1)).forEach(({ i, gap, error, degrees, p }, step) => {
       largest = Math.max(largest, tukey(p, size_ - step));
-      verdicts[i] = { gap, p: largest, tied: stopped, error, degrees, among: size_ };
+      const alone = stopped && gap < 0 ? tukey(twoSided(gap, Math.sqrt(images(i, best)), dof(i, best)), size_) : 1;
+      verdicts[i] = { gap, p: largest, tied: stopped, undecided: alone < LEVEL, error, degrees, among: size_ };
     });
     if (stopped) break;
     active = active.filter((i) => i !== noise[0].i);

@@ -73,16 +73,16 @@ function mark(table, block, members, k, everything) {
   const tested = test && columnOf(table, k).tested;
   if (everything && (tested || table.place === "first")) { // as it was computed for the tables on disk
     for (const { cells } of measured) {
-      const cell = cells[k], [gap, low, high, p, detectable, tied] = cell.given;
+      const cell = cells[k], [gap, low, high, p, detectable, tied, undecided] = cell.given;
       cell.best = Boolean(cell.look & 1);
       cell.second = Boolean(cell.look & 2);
-      cell.verdict = cell.given.length ? { gap, low, high, p, detectable, tied: Boolean(tied) } : null;
+      cell.verdict = cell.given.length ? { gap, low, high, p, detectable, tied: Boolean(tied), undecided: Boolean(undecided) } : null;
       cell.reference = measured.map((row) => row.cells[k].given).findIndex((one) => one.length && one[0] === 0 && one[4] === null);
       cell.reference = cell.reference < 0 ? "" : measured[cell.reference].label;
     }
     return;
   }
-  for (const { cells } of measured) cells[k].marks = cells[k].marks.filter((m) => m !== "≠");
+  for (const { cells } of measured) cells[k].marks = cells[k].marks.filter((m) => m !== "≠" && m !== "~");
   if (!tested) return;
   const compared = measured.filter((row) => test.m.includes(row.m));
   if (compared.length < 2) return;
@@ -97,10 +97,11 @@ function mark(table, block, members, k, everything) {
   compared.forEach((row, i) => {
     const cell = row.cells[k];
     cell.verdict = verdicts[i];
-    cell.best = Boolean(verdicts[i] && verdicts[i].tied && order.length > 1);
+    cell.best = Boolean(verdicts[i] && verdicts[i].tied && !verdicts[i].undecided && order.length > 1);
     cell.second = order.length > 1 && order[1] === i;
     cell.reference = best < 0 ? "" : compared[best].label;
     if (!verdicts[i]) cell.marks = [...cell.marks, "≠"];
+    else if (verdicts[i].undecided) cell.marks = [...cell.marks, "~"];
   });
 }
 
@@ -181,7 +182,7 @@ function csvRows(table, row) {
     let numbers = [cell.value ?? cell.text ?? "", "", "", "", "", "", "", "", marks, ""];
     if (cell.hole !== undefined) numbers = [...Array(9).fill(""), cell.hole];
     else if (cell.values) {
-      const p = cell.verdict ? cell.verdict.p : "", tied = cell.verdict ? (cell.verdict.tied ? "True" : "False") : "";
+      const p = cell.verdict ? cell.verdict.p : "", tied = cell.verdict ? (cell.verdict.undecided ? "undecided" : cell.verdict.tied ? "True" : "False") : "";
       numbers = [cell.value, cell.n > 1 ? Math.sqrt(variance([...cell.values.values()])) : "", cell.n, cell.planned, ...intervalOf(cell), p, tied, marks, ""];
     }
     return [...start, ...numbers, row.note].map(quoted).join(",");

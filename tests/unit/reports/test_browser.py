@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.store import Store
 from reports import page
 from reports.statistics import compare, tukey
 from tests.fixtures.synthetic_records import HOSTILE, partial, small_sweep, specification, write_run
@@ -188,11 +189,11 @@ def test_hiding_the_best_finds_the_best_of_what_is_shown(opened):
 
 def test_the_pages_statistics_are_pythons(opened):
     """The same comparisons from the same numbers: gaps, p, intervals, ties, detectable gaps."""
-    rng = np.random.default_rng(0)
+    rng, undecided = np.random.default_rng(0), 0
     for methods, seeds in ((2, 1), (3, 2), (5, 3), (9, 2), (12, 3)):
         names = [f"m{k}" for k in range(methods)]
         values = {
-            m: {s: 70 + 2 * rng.normal() for s in range(seeds) if k < 2 or rng.random() < 0.8}
+            m: {s: 70 + 4 * rng.normal() for s in range(seeds) if k < 2 or rng.random() < 0.8}
             for k, m in enumerate(names)
         }
         values = {m: found or {0: 70.0} for m, found in values.items()}
@@ -212,14 +213,19 @@ def test_the_pages_statistics_are_pythons(opened):
         assert (names[theirs[0]] if theirs[0] >= 0 else "") == ours.best
         for name, found in zip(names, theirs[1], strict=True):
             verdict = ours.verdicts[name]
+            undecided += verdict.undecided
             if found is None:
                 assert not verdict.comparable
                 continue
-            assert found["tied"] == verdict.tied
+            assert (found["tied"], found.get("undecided", False)) == (
+                verdict.tied,
+                verdict.undecided,
+            )
             for key in ("gap", "p", "low", "high", "detectable"):
                 expected = getattr(verdict, key)
                 if math.isfinite(expected):
                     assert found[key] == pytest.approx(expected, rel=2e-4, abs=2e-6), key
+    assert undecided
     for p, methods in ((0.04, 3), (1e-4, 12), (0.3, 30), (1e-7, 5)):
         assert script(opened, f"tukey({p}, {methods})") == pytest.approx(
             tukey(p, methods), rel=1e-3, abs=1e-9
@@ -248,6 +254,15 @@ def test_another_metric_is_shown_everywhere_and_marks_nothing(opened):
     assert "P@3 (%)" in table_text(opened, "md") and "**" not in table_text(opened, "md")
     click(opened, "#reset")
     assert table_text(opened, "md") == before
+
+
+def test_every_metric_of_the_records_can_be_chosen(opened, address):
+    """Also the official rules, "mAP_official" and "…@raw", which no table has by itself."""
+    store = Store(Path(address.removeprefix("file://")).parent)
+    views = [view for record in store.records() for view in record["metrics"].values()]
+    offered = script(opened, "[...document.getElementById('metric').options].map(o => o.value)")
+    assert set(offered) == {name for view in views for name in view} - {"classes"}
+    assert offered[0] == "mAP" and len(offered) > 8
 
 
 def test_the_drawer_explains_a_cell(opened):

@@ -1,6 +1,7 @@
 """Figures: written as SVG and PDF, the same bytes for the same records, tagged by method, safe
 inside a page."""
 
+import itertools
 import re
 
 import numpy as np
@@ -90,6 +91,44 @@ def test_colours_are_fixed_and_distinct():
     )
     assert len({look.colour for look in list(many.values())[:14]}) >= 12
     assert len({(look.colour, look.marker) for look in many.values()}) == len(many)
+
+
+def test_twelve_methods_are_told_apart_by_every_eye():
+    """Colours by CIE's ΔE (a just noticeable difference is about 2.3), without red or without green
+    receptors by Machado et al. (2009, severity 1)."""
+    names = dict.fromkeys(("dualcoop", "lm_clip", "coop", "linear_probe", "zero_shot_clip"))
+    looks = list(
+        style.palette({m: m for m in names} | {f"m{k}": f"m{k}" for k in range(7)}).values()
+    )
+    eyes = {
+        "ordinary": (25, np.eye(3)),
+        "deutan": (
+            15,
+            [[0.3673, 0.8606, -0.2279], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+        ),
+        "protan": (
+            15,
+            [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+        ),
+    }
+    assert len({look.marker for look in looks}) == 12
+    for eye, (least, matrix) in eyes.items():
+        seen = [lab(np.clip(np.asarray(matrix) @ linear(look.colour), 0, 1)) for look in looks]
+        nearest = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
+        assert nearest > least, eye
+
+
+def linear(colour):
+    """Linear RGB (3,) of an sRGB hex colour."""
+    values = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb):
+    """CIE L*a*b* of linear RGB under D65."""
+    to_xyz = [[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]]
+    x, y, z = np.cbrt(np.maximum(np.asarray(to_xyz) @ rgb / [0.9505, 1, 1.0888], 0.008856))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def test_hostile_names_are_text(tmp_path):

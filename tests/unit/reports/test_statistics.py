@@ -149,6 +149,12 @@ def test_family_wise_error_under_the_null(methods, kind, tables):
     assert found["step-down"] * tables <= stats.binom.ppf(0.99, tables, 0.06)
 
 
+def test_family_wise_error_of_two_seeds_that_scatter():
+    """Few methods and two seeds with three times the noise of images: one table in ten once."""
+    found = null_error(5, 200, np.random.default_rng(8), "seeds", STEPS, seeds=2, noise=3.0)
+    assert found["step-down"] * 200 <= stats.binom.ppf(0.99, 200, 0.06)
+
+
 def test_a_planted_point_is_found_more_often_than_by_all_pairs():
     gap, found = power(5, 40, np.random.default_rng(1), rules=OLD)
     assert 0.8 < gap < 1.2  # the planted difference, in points
@@ -170,6 +176,30 @@ def test_lucky_seeds_do_not_look_certain():
     wrong = null_error(12, 150, rng, "seeds", OLD, seeds=2, noise=3.0)
     assert wrong["step-down"] < 0.12 and wrong["all pairs, Holm"] > 0.3
     assert seeds_table(rng, np.zeros(4)).shape == (3, 4)
+
+
+def test_a_wide_gap_between_scattering_seeds_is_undecided_not_tied_for_the_best():
+    """Eight points below on images whose error is one, with seeds that scatter by seven: nobody may
+    call it as good as the best, and nobody may call it worse."""
+    rng = np.random.default_rng(0)
+    effects = {s: rng.normal(size=400) / 20 for s in range(3)}  # an error of one point
+
+    def verdict(*values):
+        scores = {"best": {0: 80.1, 1: 79.9, 2: 80.0}, "other": dict(enumerate(values))}
+        zero = {s: np.zeros(400) for s in range(3)}
+        return compare(scores, {"best": zero, "other": effects}).verdicts["other"]
+
+    scattered = verdict(79.0, 65.0, 72.0)
+    assert scattered.tied and scattered.undecided
+    close = verdict(79.8, 79.2, 80.1)
+    assert close.tied and not close.undecided
+    sure = verdict(72.1, 71.9, 72.0)
+    assert not sure.tied and not sure.undecided
+    single = compare(
+        {"best": {0: 80.0}, "other": {0: 72.0}},
+        {"best": {0: np.zeros(400)}, "other": {0: effects[0]}},
+    ).verdicts["other"]
+    assert not single.tied and not single.undecided
 
 
 def test_tukey_by_the_table():
