@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmark.commands import names
-from benchmark.commands.parser import VERBS, parse, program
+from benchmark.commands.parser import VERBS, as_called, parse, program
 from benchmark.commands.suite import Suite
 
 __all__ = ["VERBS", "Suite", "main"]
@@ -50,7 +50,7 @@ def main(argv: list[str], quick: Suite, full: Suite) -> int:
     except (ValueError, OSError) as error:
         if work is not None and not isinstance(error, OSError):
             raise
-        print(f"{program()}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program()}: {as_called(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
 
 

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 
 from benchmark import data
+from benchmark.commands.parser import as_called
 from benchmark.commands.suite import Suite
 from benchmark.data.download import fetch
 from benchmark.data.download.table import table
@@ -21,5 +22,5 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
 
 
 def show(name: str | None) -> int:
-    print(table(data.root(), name))
+    print(as_called(table(data.root(), name)))
     return 0

@@ -23,7 +23,7 @@ def check(arguments: argparse.Namespace) -> None:
         if not registry.is_path(name) and name not in data.names():
             raise ValueError(f"There is no data set {name!r}. {nearest(name, data.names())}")
     if getattr(arguments, "seeds", None):
-        parse_seeds(arguments.seeds)
+        parse_seeds(",".join(arguments.seeds))
     if arguments.verb == "check":
         name, _ = registry.parse(arguments.name)
         known = [each for kind in registry.FOLDERS for each in registry.names(kind)]

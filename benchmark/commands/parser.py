@@ -48,6 +48,11 @@ def command() -> str:
     return "lowlabel" if program() == "lowlabel" else "python run_all.py"
 
 
+def as_called(text: str) -> str:
+    """A text whose commands are written as the user writes them."""
+    return text.replace("python run_all.py", command()).replace("`run_all.py", f"`{program()}")
+
+
 class _Parser(argparse.ArgumentParser):
     """A mistake is an exception, so that it is told in one line like any other."""
 
@@ -152,7 +157,12 @@ def _add_axes(which: argparse._ActionsContainer) -> None:
     which.add_argument(
         "--encoders", nargs="+", metavar="E", default=[], help="e.g. RN101/openai@448"
     )
-    which.add_argument("--seeds", help="0-4 or 0,3 (default: 0-2; quick suite: 0)")
+    which.add_argument(
+        "--seeds",
+        nargs="+",
+        metavar="N",
+        help="0-4 or 0,3 (default: 0-2; quick suite: 0)",
+    )
     which.add_argument(
         "--selection",
         type=_one_of("last", "val", "oracle"),

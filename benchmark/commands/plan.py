@@ -73,7 +73,7 @@ def planned(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
         datasets=tuple(arguments.datasets),
         candidates=suite.datasets,
         encoders=tuple(arguments.encoders),
-        seeds=parse_seeds(arguments.seeds or suite.seeds),
+        seeds=parse_seeds(",".join(arguments.seeds or [suite.seeds])),
         selection=arguments.selection,
         limit=arguments.limit,
         sweeps=suite.sweeps,

@@ -50,6 +50,13 @@ def test_its_plugins_are_listed_without_importing_them(installed, tmp_path):
     assert "coloured_bars" in printed
 
 
+def test_hints_name_the_program_that_was_called(installed, tmp_path):
+    printed = call(installed, tmp_path, "data", "voc2007").stdout
+    assert "lowlabel data voc2007 --download" in printed and "run_all.py" not in printed
+    asked = call(installed, tmp_path, "--settings", "partial", "--datasets", "voc2007")
+    assert "(see: lowlabel data voc2007)" in asked.stderr, asked.stderr
+
+
 def test_a_misspelt_parameter_of_its_method_is_answered(installed, tmp_path):
     result = call(installed, tmp_path, "plan", "--methods", "nearest_mean(shrinkige=2.)")
     assert result.returncode == 2 and "Did you mean 'shrinkage'?" in result.stderr

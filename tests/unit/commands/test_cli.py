@@ -226,3 +226,11 @@ def test_a_bank_limit_that_is_no_number_is_one_line(tmp_path, monkeypatch, capsy
     error = capsys.readouterr().err
     assert "LOWLABEL_BANK_LIMIT" in error and error.count("\n") == 1
     assert not list((tmp_path / "out").glob("runs/*"))
+
+
+def test_seeds_are_read_with_commas_or_blanks(capsys, tmp_path):
+    flags = ["plan", "--settings", "few_shot", "--methods", "sparc", "--out", str(tmp_path)]
+    for seeds in (["0,1,4"], ["0-1", "4"], ["0", "1", "4"]):
+        assert commands.main([*flags, "--seeds", *seeds], run_all.QUICK, run_all.FULL) == 0
+        printed = capsys.readouterr().out
+        assert "3 of 3 runs" in printed and "seed=4" in printed, printed
