@@ -77,6 +77,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _cohort(text: str) -> int:
+    """Runs computed as one at most; 0 leaves the number to the suite."""
+    if text in ("auto", "off"):
+        return ("auto", "off").index(text)
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs: write auto, off or 27")
+    return int(text)
+
+
 def parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser of the bare program and the one of each verb."""
     top = _Parser(
@@ -213,7 +222,18 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--per-gpu", type=int, default=1, metavar="N", help="runs that share a GPU")
     how.add_argument(
-        "--timeout", default="", metavar="T", help="of one run: 90s, 30m, 2h (default: none)"
+        "--cohort",
+        type=_cohort,
+        default="auto",
+        metavar="auto|off|N",
+        help="how many runs of a method that can are computed as one (default: auto)",
+    )
+    how.add_argument(
+        "--timeout",
+        default="",
+        metavar="T",
+        help="of one run, times their number for runs computed as one: 90s, 30m, 2h "
+        "(default: none)",
     )
     how.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
 

@@ -91,6 +91,7 @@ def sweep(
                 slots=arguments.slots,
                 per_gpu=arguments.per_gpu,
                 timeout=timeout,
+                cohort=arguments.cohort,
                 environment=passed_on(chosen),
                 rerun={row.id for row in chosen if row.state in (DONE, STALE)},
                 continue_command=command,

@@ -8,7 +8,8 @@ are shared equally (`cost.cohort` says among how many); the memory is that of th
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -16,57 +17,70 @@ import torch
 
 from benchmark.clip.precision import switched
 from benchmark.run.cost import Meter
-from benchmark.run.execute import Attempt, execute
+from benchmark.run.execute import Attempt, execute, prepare
 from benchmark.spec import Job
 from benchmark.store import Record
 from benchmark.task import Member
 
-__all__ = ["execute", "execute_cohort"]  # what a child is asked for
+__all__ = ["execute", "execute_cohort", "prepare"]  # what a child is asked for
 
 SHARE = 0.25  # of the free memory for a step: other runs start on this machine too
 
 
 def execute_cohort(
-    jobs: Sequence[Job], out: Path, device: str = "cpu", attempt: int = 1
+    jobs: Sequence[Job],
+    out: Path,
+    device: str = "cpu",
+    recorded: Callable[[Record], None] = lambda record: None,
 ) -> list[Record]:
-    """Runs jobs whose `cohort` is the same and writes their records.
+    """Runs jobs whose `cohort` is the same and writes their records; `recorded` is told of each.
 
     A run that fails to start, diverges or cannot be scored fails alone. What concerns all of them,
     such as memory that ran out, has each repeated by itself.
     """
-    attempts = [Attempt(job, out, device, attempt) for job in jobs]
-    for this in attempts:
-        with this.recorded():
-            this.start(Meter(device))
-    started = [this for this in attempts if not this.has_failed]
-    for several in _alike(started):
-        _fit(several)
-    records = []
-    for this in attempts:
-        if not this.has_failed:
-            with this.recorded():
-                this.score()
-        records.append(this.written())
+    records, left = [], deque(jobs)
+    while left:
+        attempts = _started(left, out, device)
+        for several in _alike(attempts):
+            _fit(several)
+        for this in attempts:
+            if not this.has_failed:
+                with this.recorded():
+                    this.score()
+            records.append(this.written())
+            recorded(records[-1])
     return records
 
 
+def _started(left: deque[Job], out: Path, device: str) -> list[Attempt]:
+    """So many of the runs that are left as the free memory holds at once."""
+    attempts, most = list[Attempt](), 0  # not known before one has started
+    while left and not 0 < most <= len(attempts):
+        this = Attempt(left.popleft(), out, device, 1)
+        with this.recorded():
+            this.start(Meter(device))
+        attempts.append(this)
+        if not most and not this.has_failed:
+            most = _most(this)
+    return attempts
+
+
 def _alike(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
-    """In groups with the same classes and the same number of images, so many at a time as fit the
-    free memory."""
+    """Those that have started, in groups with the same classes and the same number of images."""
     groups: dict[object, list[Attempt]] = {}
     for this in attempts:
-        train = this.world.train
-        groups.setdefault((train.classes, len(train)), []).append(this)
-    chosen = []
-    for group in groups.values():
-        size = _most(group[0])
-        chosen += [group[start : start + size] for start in range(0, len(group), size)]
-    return chosen
+        if not this.has_failed:
+            train = this.world.train
+            groups.setdefault((train.classes, len(train)), []).append(this)
+    return list(groups.values())
 
 
 def _most(first: Attempt) -> int:
-    """How many runs like this one a step has memory for."""
-    needed = type(first.world.method).bytes_a_member(first.world.clip, _member(first))
+    """How many runs like this one the free memory holds: what a step needs, and the features."""
+    world = first.world
+    needed = type(world.method).bytes_a_member(world.clip, _member(first))
+    for part in (world.train, world.val, world.test):
+        needed += 0 if part.x is None else part.x.nbytes
     if first.device.type == "cuda":
         free = torch.cuda.mem_get_info(first.device)[0] / int(
             os.environ.get("LOWLABEL_SHARED_BY", "1")

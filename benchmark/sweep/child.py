@@ -6,10 +6,10 @@ forks a *runner*, which serves runs of one code identity (the method and the fil
 plugins) and is replaced when that changes, or when a run left something changed in it. So no method
 finds what another one did to the process, and imports stay warm.
 
-Standard input is a socket to the supervisor: a request is a line of JSON with the descriptor of the
-run's claim beside it, an answer is a line that carries the run's id. Standard output and error go
-to the log of the run. All processes are one group, and the group ends with the supervisor, however
-that dies.
+Standard input is a socket to the supervisor: a request is a line of JSON with the descriptors of
+the runs' claims beside it, an answer is a line that carries the id of the run, or of the first.
+Standard output and error go to the log of that run. All processes are one group, and the group ends
+with the supervisor, however that dies.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -35,12 +36,21 @@ from benchmark.store import Failure, Record
 from benchmark.sweep import traces
 
 LARGEST_READ = 1 << 16
+MOST_DESCRIPTORS = 253  # that Linux sends at once
 TICK = 0.05  # seconds between two looks whether a silent runner is alive
 PR_SET_CHILD_SUBREAPER = 36  # of Linux: whom a run leaves behind becomes our child
-Execute = Callable[..., Record]
 
 
-def main(executor: str) -> None:
+class Executor(NamedTuple):
+    """What runs are computed with: the named function, and what may stand beside it in its
+    module."""
+
+    execute: Callable[[Job, Path, str, int], Record]
+    execute_cohort: Callable[[list[Job], Path, str, Callable[[Record], None]], list[Record]] | None
+    prepare: Callable[[Job, Path, str, Callable[[str], None]], None] | None
+
+
+def main(name: str) -> None:
     faulthandler.enable()  # a segmentation fault leaves its Python stack in the log
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text file
     connection = socket.socket(fileno=os.dup(0))
@@ -48,48 +58,51 @@ def main(executor: str) -> None:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     guard = _start_guard(connection)
-    execute: Execute | None = None
+    executor: Executor | None = None
     runner: Runner | None = None
     while True:
-        request, claim = _receive(connection)
-        append = request["attempt"] > 1
+        request, claims = _receive(connection)
         try:
-            if execute is None:
-                _log_to(Path(request["log"]), append)
-                append = True
-                execute = _imported(executor)
+            if executor is None:
+                _log_to(Path(request["log"]), request["append"])
+                request["append"] = True
+                executor = _imported(name)
         # the border of the process: the supervisor writes the record
         except Exception as exception:
             traceback.print_exc()
             _send(connection, _ended(request, _described(exception)))
-            os.close(claim)
+            _close(claims)
             continue
         if runner is not None and runner.identity != request["identity"]:
             runner.end()
             runner = None
         if runner is None:
-            runner = Runner(execute, request["identity"])
-        runner.send(request | {"append": append}, claim)
-        os.close(claim)
+            runner = Runner(executor, request["identity"])
+        runner.send(request, claims)
+        _close(claims)
         if not _relay(connection, runner, request["job_id"]):
             runner.end()
             runner = None
         _end_leftovers({guard, runner.process if runner else 0})
 
 
-def _imported(executor: str) -> Execute:
+def _imported(name: str) -> Executor:
     """The function of "module:function", with the engine's code taken note of before."""
-    module, function = executor.split(":")
-    if module.startswith("benchmark."):
+    module_name, function = name.split(":")
+    if module_name.startswith("benchmark."):
         staleness.freeze()
-    execute: Execute = getattr(importlib.import_module(module), function)
-    return execute
+    module = importlib.import_module(module_name)
+    beside = (getattr(module, other, None) for other in ("execute_cohort", "prepare"))
+    executor = Executor(getattr(module, function), *beside)
+    gc.collect()
+    gc.freeze()  # what was imported stays: no run's collection walks through it, no fork copies it
+    return executor
 
 
 class Runner:
     """A fork that serves runs of one code identity."""
 
-    def __init__(self, execute: Execute, identity: str) -> None:
+    def __init__(self, executor: Executor, identity: str) -> None:
         self.identity = identity
         self.connection, theirs = socket.socketpair()
         self.received = b""
@@ -97,15 +110,15 @@ class Runner:
         if self.process == 0:
             self.connection.close()
             try:
-                _serve(theirs, execute)
+                _serve(theirs, executor)
             finally:
                 os._exit(1)
         theirs.close()
 
-    def send(self, request: JsonObject, claim: int) -> None:
+    def send(self, request: JsonObject, claims: list[int]) -> None:
         data = json.dumps(request).encode() + b"\n"
         with contextlib.suppress(ConnectionError):  # it died: `answer` finds out
-            sent = socket.send_fds(self.connection, [data], [claim])
+            sent = socket.send_fds(self.connection, [data], claims)
             self.connection.sendall(data[sent:])
 
     def answer(self) -> JsonObject | None:
@@ -150,11 +163,11 @@ def _relay(connection: socket.socket, runner: Runner, id: str) -> bool:
     return False
 
 
-def _serve(connection: socket.socket, execute: Execute) -> None:
+def _serve(connection: socket.socket, executor: Executor) -> None:
     """The runner's whole life."""
     before, awake = traces.state(), False
     while True:
-        request, claim = _receive(connection)
+        request, claims = _receive(connection)
         id = request["job_id"]
         _log_to(Path(request["log"]), request["append"])
         if request["device"] != "cpu" and not awake:
@@ -165,12 +178,14 @@ def _serve(connection: socket.socket, execute: Execute) -> None:
         _send(connection, {"event": "started", "id": id})
         error: Failure = {}
         try:
-            job = Job.from_json(request["job"])
+            jobs = [Job.from_json(state) for state in request["jobs"]]
             if request["features"]:
-                _prepare(execute, job, request, connection)
+                _prepare(executor, jobs[0], request, connection)
+            elif len(jobs) > 1:
+                error = _execute_cohort(executor, jobs, request, connection)
             else:
-                record = execute(job, Path(request["out"]), request["device"], request["attempt"])
-                error = record["error"]
+                out, device = Path(request["out"]), request["device"]
+                error = executor.execute(jobs[0], out, device, request["attempt"])["error"]
         # the border of the process: the supervisor writes the record
         except Exception as exception:
             traceback.print_exc()
@@ -180,19 +195,33 @@ def _serve(connection: socket.socket, execute: Execute) -> None:
             print(f"changed in its process, so the next run gets another: {', '.join(changed[:5])}")
         if request["device"].startswith("cuda"):
             _give_back_gpu_memory()
-        os.close(claim)
+        _close(claims)
         _send(connection, _ended(request, error, bool(changed)))
 
 
-def _prepare(execute: Execute, job: Job, request: JsonObject, connection: socket.socket) -> None:
-    """Makes the features that runs will share, where the executor's module knows how to."""
-    prepare = getattr(sys.modules[execute.__module__], "prepare", None)
+def _prepare(executor: Executor, job: Job, request: JsonObject, connection: socket.socket) -> None:
+    """Makes the features that runs will share, where the executor knows how to."""
 
     def say(text: str) -> None:
         _send(connection, {"event": "progress", "id": request["job_id"], "text": text})
 
-    if prepare is not None:
-        prepare(job, Path(request["out"]), request["device"], say)
+    if executor.prepare is not None:
+        executor.prepare(job, Path(request["out"]), request["device"], say)
+
+
+def _execute_cohort(
+    executor: Executor, jobs: list[Job], request: JsonObject, connection: socket.socket
+) -> Failure:
+    """Several runs as one; says of each when it has its record. Returns the failure that the
+    process should not outlive, where there is one."""
+
+    def recorded(record: Record) -> None:
+        event = {"event": "recorded", "id": request["job_id"], "member": record["id"]}
+        _send(connection, event)
+
+    assert executor.execute_cohort is not None, "the executor computes runs one by one"
+    records = executor.execute_cohort(jobs, Path(request["out"]), request["device"], recorded)
+    return next((r["error"] for r in records if poisoned(r["error"])), Failure())
 
 
 def _described(exception: Exception) -> Failure:
@@ -256,17 +285,22 @@ def _wake(connection: socket.socket, device: str, id: str) -> None:
         select.select([], [], [])  # the supervisor ends the group
 
 
-def _receive(connection: socket.socket) -> tuple[JsonObject, int]:
-    """The next request and the descriptor of its claim; ends the process group when there is
+def _receive(connection: socket.socket) -> tuple[JsonObject, list[int]]:
+    """The next request and the descriptors of its claims; ends the process group when there is
     none."""
-    line, descriptors, _, _ = socket.recv_fds(connection, LARGEST_READ, 1)
+    line, claims, _, _ = socket.recv_fds(connection, LARGEST_READ, MOST_DESCRIPTORS)
     while line and not line.endswith(b"\n"):
         line += connection.recv(LARGEST_READ)
     if not line:
         os.killpg(0, signal.SIGKILL)
-    (claim,) = descriptors
-    os.set_inheritable(claim, False)
-    return json.loads(line), claim
+    for claim in claims:
+        os.set_inheritable(claim, False)
+    return json.loads(line), claims
+
+
+def _close(claims: list[int]) -> None:
+    for claim in claims:
+        os.close(claim)
 
 
 def _send(connection: socket.socket, answer: JsonObject) -> None:

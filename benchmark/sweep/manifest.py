@@ -31,7 +31,8 @@ class Sweep:
     executor: str  # "module:function"
     slots: int = 0
     per_gpu: int = 1
-    timeout: float | None = None  # seconds
+    timeout: float | None = None  # seconds a run
+    cohort: int = 0  # runs computed as one at most: 0 = the suite's choice, 1 = each by itself
     environment: dict[str, str] = field(default_factory=dict)
     started_ns: int = 0  # by the clock of the file system, like the records
 

@@ -39,7 +39,8 @@ class Progress:
         self.total, self.slots, self.folder = total, slots, folder
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.offsets: dict[Path, int] = {}
-        self.running: dict[tuple[str, str], tuple[str, float]] = {}  # (host, slot) -> (id, since)
+        # (host, slot) -> (ids, since): of runs that are computed as one there are several
+        self.running: dict[tuple[str, str], tuple[list[str], float]] = {}
         self.counts: Counter[str] = Counter()
         self.seen: dict[str, float] = {}  # id -> seconds it took
         self.told: set[str] = set()  # what is said once, however often it is reported
@@ -82,16 +83,17 @@ class Progress:
 
     def _event(self, event: JsonObject) -> None:
         status = event["status"]
-        if status in ("waiting", "unusable", "features"):
+        if status in ("waiting", "unusable", "features", "alone"):
             self._note(event)
             return
-        place, id = (event["host"], event["slot"]), event["id"]
+        place = (event["host"], event["slot"])
         if status == "started":
-            self.running[place] = (id, time.monotonic())
+            self.running[place] = (event["ids"], time.monotonic())
             if event["attempt"] > 1:
-                self.say(f"crashed once, tried again: {self._label(id)}")
+                self.say(f"crashed once, tried again: {self._label(event['ids'][0])}")
             return
-        self.running.pop(place, None)
+        id = event["id"]
+        self._no_longer_running(place, id)
         if id in self.seen:
             return
         self.seen[id] = event["seconds"]
@@ -103,17 +105,23 @@ class Progress:
                 Text(f"{self.headline()} | {line}", style=COLOURS[status] if self.live else "")
             )
 
+    def _no_longer_running(self, place: tuple[str, str], id: str) -> None:
+        ids, since = self.running.pop(place, ([], 0.0))
+        others = [other for other in ids if other != id]
+        if others:
+            self.running[place] = (others, since)
+
     def _label(self, id: str) -> str:
         return f"{id} {self.todo[id].spec.label}"
 
     def _note(self, event: JsonObject) -> None:
         """Why somebody does not work; said once, however many supervisors find it out."""
-        if event["status"] == "features":
+        if event["status"] in ("features", "alone"):
             self.say(event["message"])
             return
         # the run of an unusable GPU is free again
         self.running.pop((event["host"], event["slot"]), None)
-        ours = {id for id, _ in self.running.values()} | self.seen.keys()
+        ours = {id for ids, _ in self.running.values() for id in ids} | self.seen.keys()
         if event["status"] == "waiting" and ours.issuperset(event["left"]):
             return  # for runs that another slot of this sweep computes
         told = f"{event['host']}: {event['message']}"
@@ -146,8 +154,9 @@ class Progress:
         )
         top, slots = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
         top.add_row(bar, Text(self.headline(), style="bold"))
-        for (host, slot), (id, since) in sorted(self.running.items()):
-            slots.add_row(host, slot, self._label(id), duration(time.monotonic() - since))
+        for (host, slot), (ids, since) in sorted(self.running.items()):
+            label = self._label(ids[0]) + f" and {len(ids) - 1} more" * (len(ids) > 1)
+            slots.add_row(host, slot, label, duration(time.monotonic() - since))
         return Group(top, slots)
 
 

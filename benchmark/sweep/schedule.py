@@ -33,7 +33,8 @@ from benchmark.sweep.manifest import Sweep, sweep_folder
 from benchmark.sweep.order import order
 from benchmark.sweep.progress import Progress
 from benchmark.sweep.slots import Slot, machine_slots
-from benchmark.sweep.supervisor import TICK, supervise
+from benchmark.sweep.supervisor import supervise
+from benchmark.sweep.worker import TICK
 
 BACKENDS = ("loky", "threading", "dask", "inline")
 PATIENCE = 0.8  # seconds that supervisors have to stop by themselves after Ctrl-C
@@ -88,6 +89,7 @@ def run_jobs(
     slots: int = 0,
     per_gpu: int = 1,
     timeout: float | None = None,
+    cohort: int = 0,
     rerun: Collection[str] = (),
     environment: dict[str, str] | None = None,
     continue_command: str = "",
@@ -95,9 +97,11 @@ def run_jobs(
 ) -> Summary:
     """Computes every job that is not done (and those in `rerun`) and returns how they ended.
 
-    `timeout` is seconds a run. `environment` is set in every child, on cluster workers too.
-    `executor` names the function (job, out, device, attempt) -> Record that a child calls. SIGINT
-    and SIGTERM stop within two seconds.
+    `timeout` is seconds a run. `cohort` limits how many runs are computed as one: 0 leaves it to
+    the suite, 1 computes each by itself, as inline and on Dask they always are. `environment` is
+    set in every child, on cluster workers too. `executor` names the function (job, out, device,
+    attempt) -> Record that a child calls; beside it may stand `prepare` and `execute_cohort`.
+    SIGINT and SIGTERM stop within two seconds.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -116,12 +120,9 @@ def run_jobs(
     count = 1 if backend in ("inline", "dask") else len(machine_slots(slots, per_gpu))
     with sweep_folder(out) as folder:
         sweep = Sweep(folder, out, order(todo), sorted(rerun), backend, os.getpid(), executor)
-        sweep.slots, sweep.per_gpu, sweep.timeout, sweep.environment = (
-            slots,
-            per_gpu,
-            timeout,
-            environment or {},
-        )
+        sweep.slots, sweep.per_gpu, sweep.timeout = slots, per_gpu, timeout
+        # a worker of a cluster does not know how many others want their part
+        sweep.cohort, sweep.environment = 1 if backend == "dask" else cohort, environment or {}
         sweep = sweep.written()
         with Progress(todo, len(jobs), count, folder) as progress:
             if backend == "inline":
@@ -177,7 +178,7 @@ def _run_here(sweep: Sweep, progress: Progress) -> bool:
 
 def _run_one_here(sweep: Sweep, job: Job, execute: Callable[..., Record], slot: Slot) -> None:
     store, start = Store(sweep.out), time.time()
-    sweep.tell(slot=slot.name, id=job.id, status="started", attempt=1)
+    sweep.tell(slot=slot.name, ids=[job.id], status="started", attempt=1)
     try:
         execute(job, sweep.out, slot.device, 1)
     except Exception as exception:  # as in a child: one run must not end the sweep

@@ -73,10 +73,16 @@ def held(leases: Path) -> list[Path]:
 
 
 def start(
-    out: Path, backend: str, number: int, seconds: float, method: str = "sleep", address: str = ""
+    out: Path,
+    backend: str,
+    number: int,
+    seconds: float,
+    method: str = "sleep",
+    address: str = "",
+    cohort: str = "",
 ) -> subprocess.Popen:
     script = [sys.executable, str(TESTS / "fixtures" / "fake_sweep.py")]
-    command = [*script, str(out), backend, str(number), str(seconds), method, address]
+    command = [*script, str(out), backend, str(number), str(seconds), method, address, cohort]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

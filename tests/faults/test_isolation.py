@@ -8,9 +8,8 @@ import psutil
 import pytest
 
 from benchmark.store import Store
-from benchmark.sweep import supervisor
+from benchmark.sweep import logs
 from benchmark.sweep.schedule import run_jobs
-from benchmark.sweep.supervisor import limit_log
 from tests.fixtures.fake_executor import a_job, notes
 
 EXECUTOR = "tests.fixtures.fake_executor:execute"
@@ -64,12 +63,12 @@ def test_files_of_the_working_folder_take_no_module_s_place(tmp_path, monkeypatc
 def test_a_log_has_a_limit_and_keeps_its_end(tmp_path, monkeypatch):
     (record,) = sweep(tmp_path, ["shout"])
     path = Store(tmp_path / "out").folder(record["id"]) / "log.txt"
-    limit_log(path)
-    assert path.stat().st_size < supervisor.LARGEST_LOG
+    logs.limit_log(path)
+    assert path.stat().st_size < logs.LARGEST_LOG
     assert path.read_text().startswith("[") and path.read_text().endswith("the last line\n")
     with path.open("r+b") as file:  # 5 GB without a block: only its end is read
         file.truncate(5_000_000_000)
         file.seek(0, os.SEEK_END)
         file.write(b"the end\n")
-    assert supervisor._tail(path).endswith("the end\n")
+    assert logs.tail(path).endswith("the end\n")
     path.unlink()

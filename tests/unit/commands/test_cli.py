@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SURFACE = {
     "run": "--settings --methods --datasets --encoders --seeds --selection --limit --shard "
     "--fresh --data --allow-subset --out "
-    "--backend --address --slots --per-gpu --timeout --tensorboard",
+    "--backend --address --slots --per-gpu --cohort --timeout --tensorboard",
     "plan": "--settings --methods --datasets --encoders --seeds --selection --limit --shard "
     "--fresh --data --allow-subset --out --measure",
     "report": "--out --open --tables-only --metric",
@@ -86,6 +86,7 @@ def test_verbs_and_flags_are_frozen():
         (["plan", "--settings", "partial", "--selection", "best"], "Known: last, val, oracle"),
         (["plan", "--seeds", "a-b"], "Write 0-4 or 0,3"),
         (["--settings", "partial", "--timeout", "soon"], "2h"),
+        (["--cohort", "0"], "auto, off or 27"),
         (["plan", "--shard", "5/3"], "5/3"),
         (["report", "--out", "no-such-folder"], "There is no result folder"),
         (["one", "abcdef"], "no record"),

@@ -31,8 +31,8 @@ WORDS = [
 FLAGS = [
     "--settings", "--methods", "--datasets", "--encoders", "--seeds", "--selection", "--shard",
     "--fresh", "--data", "--out", "--backend", "--address", "--slots", "--per-gpu", "--timeout",
-    "--tensorboard", "--tables-only", "--checkpoint", "--pdb", "--plugin", "--allow-subset",
-    "--nope", "--limit",
+    "--cohort", "--tensorboard", "--tables-only", "--checkpoint", "--pdb", "--plugin",
+    "--allow-subset", "--nope", "--limit",
 ]  # fmt: skip
 HEAD = b"from dataclasses import dataclass\n@dataclass\nclass Method:\n"
 FILES = {

@@ -225,9 +225,9 @@ def test_progress(tmp_path, terminal):
     with Progress(jobs, total=6, slots=2, folder=tmp_path, console=console) as progress:
         common = {"host": "here", "slot": "cpu-0"}
         events = [
-            {**common, "id": jobs[0].id, "status": "started", "attempt": 1},
+            {**common, "ids": [jobs[0].id], "status": "started", "attempt": 1},
             {**common, "id": jobs[0].id, "status": "done", "seconds": 20.0, "message": ""},
-            {**common, "id": jobs[1].id, "status": "started", "attempt": 2},
+            {**common, "ids": [jobs[1].id], "status": "started", "attempt": 2},
             {
                 **common,
                 "id": jobs[1].id,
@@ -235,7 +235,7 @@ def test_progress(tmp_path, terminal):
                 "seconds": 20.0,
                 "message": "ended by SIGSEGV",
             },
-            {**common, "id": jobs[2].id, "status": "started", "attempt": 1},
+            {**common, "ids": [jobs[2].id], "status": "started", "attempt": 1},
         ]
         lines = "".join(json.dumps(event) + "\n" for event in events)
         # the last line is being written
