@@ -194,13 +194,21 @@ def _with_costs(
 def cohort_of(spec: Spec) -> str:
     """The same text for runs that `benchmark.run.cohort` may compute as one: they differ in seed,
     label rate and what their method says; "" where it does not."""
-    may_differ = registry.load("methods", spec.method.name).may_differ
-    if may_differ is None:
+    method = registry.load("methods", spec.method.name)
+    may_differ = method.may_differ
+    if may_differ is None or not _fits_many(method):
         return ""
     state = spec.to_json() | {"seed": 0}
     for part, names in (("method", may_differ), ("setting", ("known",))):
         state[part] = {name: value for name, value in state[part].items() if name not in names}
     return json.dumps(state, sort_keys=True)
+
+
+def _fits_many(method: type[Method]) -> bool:
+    """Whether `fit_many` is of the same class as `fit`, or of a later one: a class that only has
+    another `fit` must not be computed by the `fit_many` of its base."""
+    fit = next(i for i, cls in enumerate(method.__mro__) if "fit" in vars(cls))
+    return any("fit_many" in vars(cls) for cls in method.__mro__[: fit + 1])
 
 
 def shard(rows: list[Row], text: str) -> list[Row]:

@@ -57,13 +57,21 @@ def _digest(method: str, setting: str, dataset: str, plugins: tuple[tuple[str, s
 
 def loaded_digest(method: str, setting: str, dataset: str, plugins: Plugins) -> str:
     """As `code_digest`, of the code that this process has loaded or is about to load."""
-    return digest(_closure(method, setting, dataset, plugins, as_loaded), as_loaded)
+    return digest(_loaded(method, setting, dataset, tuple(sorted(plugins.items()))), as_loaded)
+
+
+@functools.cache
+def _loaded(
+    method: str, setting: str, dataset: str, plugins: tuple[tuple[str, str], ...]
+) -> list[Path]:
+    """The files of such a run as this process went by them; they do not change any more."""
+    return _closure(method, setting, dataset, dict(plugins), as_loaded)
 
 
 def require_unchanged(method: str, setting: str, dataset: str, plugins: Plugins) -> None:
     """Raises `ValueError` when a file was edited between the digest and now, so that nobody knows
     which of its texts was loaded; what was frozen before its import is known."""
-    for file in _closure(method, setting, dataset, plugins, as_loaded):
+    for file in _loaded(method, setting, dataset, tuple(sorted(plugins.items()))):
         if file not in _frozen and as_loaded(file) != as_it_stands(file):
             raise ValueError(f"{file} was edited while the run was loading it; run it again")
 

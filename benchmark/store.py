@@ -14,7 +14,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
 
@@ -378,14 +378,16 @@ class Store:
         frame = pd.DataFrame(rows, columns=starts + middle + ends)
         return frame.astype({"value": "float64"})
 
-    def write_task(self, fingerprint: str, arrays: Mapping[str, npt.ArrayLike]) -> None:
+    def write_task(
+        self, fingerprint: str, arrays: Callable[[], Mapping[str, npt.ArrayLike]]
+    ) -> None:
         """Keeps what runs of one task share (targets (N_test, C) int8, classes, views, groups,
-        names, thumbnails …)."""
+        names, thumbnails …); asks for it only where it is not kept yet."""
         path = self.out / "tasks" / f"{fingerprint}.npz"
         if path.exists():  # named by its content
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        columns = {name: np.asarray(value) for name, value in arrays.items()}
+        columns = {name: np.asarray(value) for name, value in arrays().items()}
         assert all(column.dtype != object for column in columns.values()), (
             "object arrays would be pickled"
         )

@@ -246,6 +246,8 @@ class Method:
         """Learns from the known labels."""
         raise NotImplementedError
 
+    # False for a method whose scores depend on no label and no seed: runs share them.
+    learns: ClassVar[bool] = True
     # Parameters in which runs may differ that `fit_many` fits together; None: there is no such.
     may_differ: ClassVar[tuple[str, ...] | None] = None
 

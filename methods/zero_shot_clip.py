@@ -1,5 +1,6 @@
 """Zero-shot CLIP: one text per class, nothing is learned."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 import benchmark
-from benchmark import Clip, Part, Preset, Presets, Run
+from benchmark import Clip, Member, Part, Preset, Presets, Run
 from methods._regions import aggregate_regions, score_regions
 from methods._templates import check_template, class_features
 
@@ -32,6 +33,8 @@ class Method(benchmark.Method):
 
     title = "Zero-shot CLIP"
     open_vocabulary = True
+    learns = False
+    may_differ = ()
     PRESETS: ClassVar[Presets] = {
         "long_tail": Preset(
             "LM-CLIP test.py --zeroshot: 'a photo of a ' and the name, no period; its softmax over "
@@ -52,6 +55,16 @@ class Method(benchmark.Method):
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
         """Nothing to learn."""
+
+    @classmethod
+    def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
+        """Nothing to learn; the engine computes the scores once for all."""
+        return [None] * len(members)
+
+    @classmethod
+    def bytes_a_member(cls, clip: Clip, member: Member) -> int:
+        """Next to nothing."""
+        return 1
 
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """(B, D), or (B, R, D) with `regions`, -> (B, len(classes))."""

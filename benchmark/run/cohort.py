@@ -1,10 +1,12 @@
 """A cohort: runs that differ in label rate, seed and the like, fitted as one.
 
 They share encoder, features and the shapes of a step, so that one pass of the text tower serves all
-of them. Each keeps its own labels, order of images, seed, record and failure. Seconds of the fit
-are shared equally (`cost.cohort` says among how many); the memory is that of the whole cohort.
+of them. Each keeps its own labels, order of images, seed, record and failure. Seconds of the fit,
+and of scores that a method without learning gives to all, are shared equally (`cost.cohort` says
+among how many); the memory is that of the whole cohort.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -12,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
 
@@ -79,8 +82,8 @@ def _most(first: Attempt) -> int:
     """How many runs like this one the free memory holds: what a step needs, and the features."""
     world = first.world
     needed = type(world.method).bytes_a_member(world.clip, _member(first))
-    for part in (world.train, world.val, world.test):
-        needed += 0 if part.x is None else part.x.nbytes
+    if world.method.needs == "global":  # all features of a part at once
+        needed += 4 * world.clip.width * (len(world.train) + len(world.val))
     if first.device.type == "cuda":
         free = torch.cuda.mem_get_info(first.device)[0] / int(
             os.environ.get("LOWLABEL_SHARED_BY", "1")
@@ -108,13 +111,34 @@ def _fit(attempts: list[Attempt]) -> None:
         for this in attempts:
             _again(this)
         return
+    if not type(first.world.method).learns:
+        # what it raises, each run finds out by itself
+        with (
+            contextlib.suppress(Exception),
+            switched(first.job.spec.encoder.precision),
+            meter.phase("predict"),
+        ):
+            _share_scores(attempts)
     for this, failure in zip(attempts, failures, strict=True):
         assert this.meter is not None
-        this.meter.seconds["fit"] += meter.seconds["fit"] / len(attempts)
+        for phase in ("fit", "predict"):
+            this.meter.seconds[phase] += meter.seconds[phase] / len(attempts)
         this.meter.cohort = len(attempts)
         this.meter.ram_before = min(this.meter.ram_before, meter.ram_before)
         if failure is not None:
             this.fail(failure)
+
+
+def _share_scores(attempts: Sequence[Attempt]) -> None:
+    """Has the scores of a method that learns nothing computed once for all who have the same
+    images."""
+    shared: dict[bytes, np.ndarray] = {}
+    for this in attempts:
+        for name in ("test", "val"):
+            images = this.images(name)
+            if images not in shared:
+                shared[images] = this.predict(name)
+        this.known_scores = shared
 
 
 def _again(this: Attempt) -> None:

@@ -35,6 +35,7 @@ def _git() -> tuple[str, bool]:
     return commit.stdout.strip(), bool(status.stdout.strip())
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

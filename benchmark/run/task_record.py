@@ -1,6 +1,7 @@
 """The record's description of a task, and the test truth that is stored once beside the records for
 later metrics."""
 
+import functools
 import hashlib
 import json
 
@@ -28,7 +29,7 @@ def describe_task(task: Task, store: Store) -> TaskRecord:
     for labels in (task.train, task.val):
         masked.update(labels.rows.tobytes() + labels.y.tobytes())
     fingerprint = truth.hexdigest()[:16]
-    store.write_task(fingerprint, _truth_arrays(task))
+    store.write_task(fingerprint, functools.partial(_truth_arrays, task))
     return {
         "n_train": len(task.train.y),
         "n_val": len(task.val.y),

@@ -254,7 +254,7 @@ def test_frame_is_tidy(tmp_path):
 def test_task_round_trip(tmp_path):
     store = Store(tmp_path)
     arrays = {"targets": np.array([[1, -1]], np.int8), "classes": ["a cat", "naïve"]}
-    store.write_task("f00d", arrays)
+    store.write_task("f00d", lambda: arrays)
     found = store.task("f00d")
     assert list(found["classes"]) == ["a cat", "naïve"] and np.array_equal(
         found["targets"], arrays["targets"]

@@ -1,13 +1,16 @@
 """Cohorts through the engine: a record for each run, failures alone, and one by one where all
 fail."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmark import plan
 from benchmark.plan import Axes, make_plan
 from benchmark.run import cohort
+from benchmark.run import execute as execution
 from benchmark.run.execute import execute
 from benchmark.store import Store
 from methods import coop
@@ -24,8 +27,8 @@ def out(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
-def jobs(out):
-    found = [row.job() for row in make_plan(AXES, Store(out))]
+def jobs(out, axes=AXES):
+    found = [row.job() for row in make_plan(axes, Store(out))]
     assert len({job.cohort for job in found}) == 1 and found[0].cohort
     return found
 
@@ -92,3 +95,38 @@ def test_as_many_as_the_memory_holds(out, monkeypatch):
     )
     cohort.execute_cohort(jobs(out), out)
     assert sizes == [2, 1]
+
+
+def test_scores_that_no_label_changes_are_computed_once(out, monkeypatch):
+    """Zero-shot CLIP over label rates and seeds: one pass over the test images, the validation
+    images of each seed once, and the seconds shared equally."""
+    axes = dataclasses.replace(AXES, methods=("zero_shot_clip",), seeds=(0, 1))
+    asked = []
+    whole = execution.predict
+
+    def predict(world, part, classes):
+        asked.append(len(part))
+        return whole(world, part, classes)
+
+    monkeypatch.setattr(execution, "predict", predict)
+    many = jobs(out, axes)
+    records = cohort.execute_cohort(many, out)
+    assert [record["status"] for record in records] == ["done"] * 6
+    assert len(asked) == 3  # test, validation of seed 0, validation of seed 1
+    assert {record["cost"]["cohort"] for record in records} == {6}
+    together = Store(out).scores(many[5].id)
+    alone = execute(many[5], out)
+    assert len(asked) == 5 and alone["metrics"] == records[5]["metrics"]
+    assert np.array_equal(Store(out).scores(many[5].id), together)
+
+
+def test_another_fit_is_never_computed_by_the_fit_many_of_its_base():
+    class Same(coop.Method):
+        title = "the same under another name"
+
+    class Other(coop.Method):
+        def fit(self, clip, train, val, run):
+            raise NotImplementedError
+
+    assert plan._fits_many(coop.Method) and plan._fits_many(Same)
+    assert not plan._fits_many(Other)
