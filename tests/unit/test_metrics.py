@@ -44,10 +44,17 @@ def by_sklearn(function, targets, scores, needs_negatives=False):
     return result
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("buckets", [metrics.BUCKETS, 16])  # of few scores all are sorted
+@settings(max_examples=100, deadline=None)
 @given(labelled_scores())
-def test_average_precision_and_auroc_equal_sklearn_with_ties(example):
+def test_average_precision_and_auroc_equal_sklearn_with_ties(buckets, example):
     targets, scores = example
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "BUCKETS", buckets)
+        require_equal_to_sklearn(targets, scores)
+
+
+def require_equal_to_sklearn(targets, scores):
     expected = by_sklearn(average_precision_score, targets, scores)
     np.testing.assert_allclose(
         metrics.average_precision(targets, scores), expected, rtol=0, atol=1e-12
