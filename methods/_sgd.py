@@ -139,7 +139,7 @@ def _optimiser(learners: Sequence[Learner]) -> tuple[torch.optim.SGD, list[float
         {"params": parameters, "weight_decay": decay, "momentum": momentum}
         for (_, decay, momentum), parameters in alike.items()
     ]
-    return torch.optim.SGD(groups), [peak for peak, _, _ in alike]
+    return torch.optim.SGD(groups, foreach=True), [peak for peak, _, _ in alike]
 
 
 def _batches(learners: Sequence[Learner], size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -26,6 +26,7 @@ class FrozenLinear:
 
     `weight` (O, I) is used in place, or packed into two copies of its size: itself for the product
     and its transpose for the gradient. `bias` (O,) or None. `pack=False` forces the plain product.
+    Elsewhere than on a CPU a launch costs more than a copy: there the weight is scaled at once.
     """
 
     def __init__(
@@ -33,6 +34,8 @@ class FrozenLinear:
     ) -> None:
         self.weight, self.scale = weight.detach(), scale
         self.bias = None if bias is None else bias.detach()
+        if scale != 1 and weight.device.type != "cpu":
+            self.weight, self.scale = scale * self.weight, 1.0
         self.packed: tuple[Tensor, Tensor] | None = None
         if pack and _is_large(self.weight) and packing_is_faster(torch.get_num_threads()):
             self.packed = _packed_and_tried(scale * self.weight)
