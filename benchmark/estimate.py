@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark import data
-from benchmark.clip.architectures import model_config
+from benchmark.clip.architectures import model_config, stride
 from benchmark.spec import Encoder, JsonObject, Spec
 from benchmark.store import Record, Store
 from benchmark.task import Method
@@ -123,10 +123,16 @@ class Estimator:
         return fit * fit_work(spec, size, pixels) + predict * predict_work(size, pixels), True
 
     def bank(self, spec: Spec, method: Method) -> float:
-        """Seconds for the features that are still missing: of all images, and of the augmented
-        copies of the training images."""
+        """Seconds for the features that are still missing."""
+        wanted, there = self.images(spec, method)
+        missing = max(0.0, wanted - there)
+        return missing * self.seconds_an_image(spec.encoder, method.needs)
+
+    def images(self, spec: Spec, method: Method) -> tuple[int, float]:
+        """How many images the features of a run are made of, augmented copies of the training
+        images included, and of how many they are there."""
         size = self.size(spec)
-        images = size.train + size.test + method.copies * size.train
+        wanted = size.train + size.test + method.copies * size.train
         same = [
             bank
             for bank in self.banks
@@ -135,9 +141,7 @@ class Estimator:
             and bank["image_size"] == spec.encoder.image_size
             and bank.get("architecture", spec.encoder.name) == spec.encoder.name
         ]
-        there = sum(float(bank["images_there"]) for bank in same[: 1 + method.copies])
-        missing = max(0.0, images - there)
-        return missing * self.seconds_an_image(spec.encoder, method.needs)
+        return wanted, sum(float(bank["images_there"]) for bank in same[: 1 + method.copies])
 
     def seconds_an_image(self, encoder: Encoder, kind: str) -> float:
         """As measured when a bank of this tower was made, or scaled from that of another tower."""
@@ -152,6 +156,17 @@ class Estimator:
         if not paces:
             return wanted / OPERATIONS_A_SECOND
         return min((abs(done - wanted), pace * wanted / done) for pace, done in paces)[1]
+
+
+def bytes_an_image(encoder: Encoder, kind: str) -> int:
+    """Of the features of an image as a bank keeps them."""
+    config = model_config(encoder.name)
+    width, step = int(config["embed_dim"]), stride(config["vision_cfg"])
+    if kind == "pixels":
+        return 3 * encoder.image_size**2
+    if kind == "global":
+        return 4 * width
+    return 2 * width * ((encoder.image_size // step) ** 2 + 1) if step else 0
 
 
 def needs_pixels(spec: Spec) -> bool:

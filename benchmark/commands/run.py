@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmark.commands import report
 from benchmark.commands.parser import program
 from benchmark.commands.plan import planned
+from benchmark.commands.room import require_room
 from benchmark.commands.suite import Suite
 from benchmark.features.limits import size_limit_of
 from benchmark.files import share
@@ -31,7 +32,8 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     fetch_weights(selected(rows, arguments.fresh))
     require_place(arguments)
     size_limit_of("regions")  # a limit that is no number ends here, not in every run
-    return functools.partial(sweep, rows, timeout, arguments, suite)
+    notes = require_room(selected(rows, arguments.fresh), Path(arguments.out))
+    return functools.partial(sweep, rows, timeout, arguments, suite, notes)
 
 
 def require_place(arguments: argparse.Namespace) -> None:
@@ -73,7 +75,11 @@ def passed_on(rows: list[Row]) -> dict[str, str]:
 
 
 def sweep(
-    rows: list[Row], timeout: float | None, arguments: argparse.Namespace, suite: Suite
+    rows: list[Row],
+    timeout: float | None,
+    arguments: argparse.Namespace,
+    suite: Suite,
+    notes: list[str],
 ) -> int:
     chosen, ok = selected(rows, arguments.fresh), True
     command = shlex.join(["python", *sys.argv])
@@ -81,6 +87,7 @@ def sweep(
     not_applicable = sum(row.state == NOT_APPLICABLE for row in rows)
     done = len(rows) - not_applicable - len(chosen)
     if chosen:
+        print("\n".join([*notes, ""]) if notes else "", end="")
         print(f"{len(chosen)} runs to do, {done} done before, {not_applicable} not applicable.")
         try:
             summary = run_jobs(

@@ -24,7 +24,7 @@ from benchmark.clip.encoder import Clip
 from benchmark.clip.image_tower import dense_features, frozen_copy, global_features
 from benchmark.clip.precision import of_frozen
 from benchmark.clip.preprocessing import augment_pixels
-from benchmark.features.chunked_array import CHUNK, ChunkedArray, size
+from benchmark.features.chunked_array import CHUNK, ChunkedArray
 from benchmark.features.limits import size_limit_of
 from benchmark.features.prefetch import to_device
 from benchmark.features.reading import (
@@ -267,12 +267,12 @@ def make(
     together are above the limit: then features are computed as they are asked for."""
     banks = [FeatureBank(folder, dataset, clip, kind, copy, augment) for copy in range(len(rows))]
     if sum(bank.nbytes for bank in banks) > size_limit_of(kind):
-        say(
-            f"{banks[0].array.label} would take {size(sum(bank.nbytes for bank in banks))} for "
-            f"{len(banks)} copies, above the limit of {size(size_limit_of(kind))}: they are "
-            f"computed again for every batch (LOWLABEL_BANK_LIMIT, in GB, raises it)"
-        )
-        return
+        return  # the command has said so
+    missing = [
+        (bank.array, bank.array.missing(np.unique(wanted // CHUNK).tolist()))
+        for bank, wanted in zip(banks, rows, strict=True)
+    ]
+    banks[0].array.require_room(sum(array.unreserved(chunks) for array, chunks in missing))
     for bank, wanted in zip(banks, rows, strict=True):
         bank.ensure(wanted, print_progress(bank.array.label, write=say))
 

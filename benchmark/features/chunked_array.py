@@ -137,6 +137,19 @@ class ChunkedArray:
             finally:
                 unlock(handle)
 
+    def unreserved(self, chunks: list[int]) -> int:
+        """Bytes that these chunks, which are missing, would still take on the disk."""
+        wanted = sum(self._span(chunk)[1] for chunk in chunks)
+        taken = self.path.stat().st_blocks * 512 if self.path.exists() else 0
+        reserved = taken - sum(self._span(chunk)[1] for chunk in self._marks())
+        return max(0, wanted - max(0, reserved))
+
+    def require_room(self, wanted: int) -> None:
+        """Raises `ValueError` when so many bytes are not free."""
+        with self._explained(wanted):
+            if wanted > shutil.disk_usage(_existing(self.folder)).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     @contextlib.contextmanager
     def writer(self, chunks: list[int]) -> Iterator[Callable[[int, np.ndarray], None]]:
         """A function that stores and marks a chunk's values; call it under the lock.
@@ -154,11 +167,7 @@ class ChunkedArray:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             with self._explained(wanted):
-                reserved = os.fstat(handle).st_blocks * 512 - sum(
-                    self._span(chunk)[1] for chunk in marks
-                )
-                if wanted - max(0, reserved) > shutil.disk_usage(self.folder).free:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self.require_room(self.unreserved(chunks))
                 if marks and os.fstat(handle).st_size != len(self._header) + self.nbytes:
                     print(
                         f"{self.path} was cut: what is lost is computed again",
@@ -230,12 +239,17 @@ class ChunkedArray:
                     f"cannot write features below {root}: {error.strerror}; choose another folder "
                     f"with --out"
                 ) from error
-            existing = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+            free = shutil.disk_usage(_existing(self.folder)).free
             raise ValueError(
-                f"the {self.label} need {size(wanted)}, {size(shutil.disk_usage(existing).free)} "
+                f"the {self.label} need {size(wanted)}, {size(free)} "
                 f"free at {root}; "
                 "make room there or choose a folder on another disk with --out"
             ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """The nearest folder above that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def size(number: float) -> str:

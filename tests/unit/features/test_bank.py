@@ -477,3 +477,16 @@ def test_files_are_decoded_by_processes(tmp_path: Path, clip: Clip) -> None:
     found = values(FeatureBank(tmp_path, files, clip, "regions"))
     np.testing.assert_array_equal(found, expected)
     assert pictures.opened == [] and (tmp_path / "log").stat().st_size == N  # opened, but not here
+
+
+def test_room_for_all_copies_is_asked_for_before_the_first(
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One copy of three would fit."""
+    pictures = Pictures()
+    one = FeatureBank(tmp_path, make_dataset(pictures), clip, "regions").nbytes
+    usage = chunked_array.shutil.disk_usage(tmp_path)._replace(free=one + 1000)
+    monkeypatch.setattr(chunked_array.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(ValueError, match=r"regions features of pictures, .* need .* free"):
+        bank.make(make_dataset(pictures), clip, "regions", [ALL] * 3, tmp_path, "shift", print)
+    assert pictures.opened == [] and not list(tmp_path.rglob("features.npy"))
