@@ -135,7 +135,7 @@ class Method(SgdMethod):
             gamma_negative=8.0,
             epochs=10,
             batch_size=64,
-            learning_rate=0.6,
+            learning_rate=4.8,
         ),
         "pocket_zero_shot": Preset(
             "Ours: chosen on validation images (docs/embedded.md)",

@@ -47,8 +47,9 @@ class Method(ClosedVocabulary, SgdMethod):
             "Ours: validation mAP on the embedded data (docs/embedded.md)",
             context_length=4,
             class_specific=True,
-            epochs=8,
+            epochs=16,
             batch_size=64,
+            learning_rate=0.2,
         ),
     }
 

@@ -3,13 +3,14 @@ unused.
 
     python -m tests.speed.presets --known .1 zero_shot_clip dualcoop 'dualcoop(epochs=6)'
     python -m tests.speed.presets --zero-shot zero_shot_clip dualcoop
+    python -m tests.speed.presets --setting long_tail zero_shot_clip dualcoop
 
 One line a candidate, means over the seeds (which no report uses). `--known` trains on that share of
 the labels and scores the validation images on their labels at 50 %, or at `--known` when that is
 more; the nested masks make the one a subset of the other. `--zero-shot` hides twelve of the 48 seen
 classes of pictograms65 from training, drops the training images that show one of them, and scores
-validation images on these twelve ("unseen") and on the others ("seen"). docs/embedded.md has the
-results.
+validation images on these twelve ("unseen") and on the others ("seen"). `--setting` takes another
+setting as it stands, with all labels of its validation images. docs/embedded.md has the results.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from benchmark.clip.encoder import Clip
 from benchmark.clip.encoder_name import parse_encoder
 from benchmark.run.execute import seed_everything
 from benchmark.run.parts import make_world, predict
+from benchmark.spec import Value
 from benchmark.task import PRESENT, Labels, Method, Run, Task, seed_for
 
 SEEDS = (100, 101, 102)
@@ -42,6 +44,19 @@ def partial_task(dataset: str, known: float, seed: int) -> tuple[Task, dict[str,
     ).build(seed)
     assert (shown.val.rows == task.val.rows).all()
     return dataclasses.replace(task, test=shown.val), {dataset: task.seen}
+
+
+OTHERS: dict[str, dict[str, Value]] = {
+    "long_tail": {"val_fraction": 0.3},
+    "few_shot": {"shots": 8},
+    "single_positive": {"val_labels": "clean"},
+}
+
+
+def other_task(name: str, seed: int) -> tuple[Task, dict[str, np.ndarray]]:
+    """The same of a setting whose validation images are fully labelled."""
+    task = registry.make("settings", name, OTHERS[name]).build(seed)
+    return dataclasses.replace(task, test=task.val), {name: task.seen}
 
 
 def zero_shot_task(seed: int) -> tuple[Task, dict[str, np.ndarray]]:
@@ -82,23 +97,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--known", type=float, default=0.1)
     parser.add_argument("--zero-shot", action="store_true")
+    parser.add_argument("--setting", choices=OTHERS, default="")
     parser.add_argument("--out", type=Path, default=Path("results"), help="for feature banks")
     parser.add_argument("candidates", nargs="+")
     options = parser.parse_args()
     torch.set_num_threads(1)
     clip = Clip(parse_encoder("pocket-RN"))
-    preset = "pocket_zero_shot" if options.zero_shot else "pocket_partial"
+    setting = options.setting or ("zero_shot" if options.zero_shot else "partial")
     for text in options.candidates:
         found: dict[str, list[float]] = {}
         start = time.perf_counter()
         for seed in SEEDS:
-            tasks = (
-                [zero_shot_task(seed)]
-                if options.zero_shot
-                else [partial_task(dataset, options.known, seed) for dataset in DATASETS]
-            )
+            if options.setting:
+                tasks = [other_task(options.setting, seed)]
+            elif options.zero_shot:
+                tasks = [zero_shot_task(seed)]
+            else:
+                tasks = [partial_task(dataset, options.known, seed) for dataset in DATASETS]
             for task, columns in tasks:
-                ap = validation_map(clip, candidate(text, preset), task, seed, options.out)
+                ap = validation_map(
+                    clip, candidate(text, f"pocket_{setting}"), task, seed, options.out
+                )
                 for name, chosen in columns.items():
                     found.setdefault(name, []).append(100 * float(np.nanmean(ap[chosen])))
         line = "  ".join(f"{name} {np.mean(values):.1f}" for name, values in found.items())
