@@ -77,6 +77,13 @@ class Method(SgdMethod):
             batch_size=64,
             learning_rate=0.1,
         ),
+        "pocket_long_tail": Preset(
+            "Ours: chosen on validation images (docs/embedded.md)",
+            init="a photo of a",
+            epochs=10,
+            batch_size=64,
+            learning_rate=0.005,
+        ),
         "pocket_zero_shot": Preset(
             "Ours: validation mAP on the embedded data",
             init="a photo of a",
