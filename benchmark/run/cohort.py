@@ -102,7 +102,11 @@ def _fit(attempts: list[Attempt]) -> None:
     """Fits these together, or, when that raises, each by itself from its start."""
     first, meter = attempts[0], Meter(attempts[0].device)
     try:
-        with switched(first.job.spec.encoder.precision), meter.phase("fit"):
+        with (
+            switched(first.job.spec.encoder.precision),
+            meter.phase("fit"),
+            first.blindfold(),
+        ):
             failures = type(first.world.method).fit_many(
                 first.world.clip, [_member(this) for this in attempts]
             )

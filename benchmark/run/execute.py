@@ -23,6 +23,7 @@ import torch
 from benchmark import metrics, registry
 from benchmark.clip.precision import switched
 from benchmark.run import cost, provenance
+from benchmark.run.blindfold import blindfold
 from benchmark.run.parts import World, make_features, open_world, predict
 from benchmark.run.scoring import score
 from benchmark.run.selection import Selection
@@ -121,7 +122,7 @@ class Attempt:
         """The fit of this run alone."""
         assert self.meter is not None
         seed_everything(self.run.seed)
-        with self.meter.phase("fit"):
+        with self.meter.phase("fit"), self.blindfold():
             self.world.method.fit(self.world.clip, self.world.train, self.world.val, self.run)
 
     def images(self, part: str) -> bytes:
@@ -141,6 +142,10 @@ class Attempt:
             return predict(self.world, self.world.test, self.world.task.classes)
         return predict(self.world, self.world.val, self.world.val.classes)
 
+    def blindfold(self) -> contextlib.AbstractContextManager[None]:
+        """While the method is at work, labels on the disk are closed to it."""
+        return blindfold(self.store.out, self.job.data)
+
     def score(self) -> None:
         """Test scores of the chosen state, and everything that the record says of them."""
         assert self.meter is not None
@@ -150,7 +155,7 @@ class Attempt:
             run.tensorboard.close()
         record["chosen"], record["trials"] = {**run.chosen, **self.selection.chosen}, run.trials
         record["cost"]["trainable_parameters"] = _trainable_parameters(world.method)
-        with self.meter.phase("predict"):
+        with self.meter.phase("predict"), self.blindfold():
             scores, val_scores = self.predict("test"), self.predict("val")
         record["provenance"]["weights_sha256"] = world.clip.weights_sha256
         record["metrics"], record["per_class"] = score(world.task, scores, val_scores)
