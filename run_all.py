@@ -9,8 +9,20 @@ command.
 """
 
 import sys
+from types import TracebackType
 
-from benchmark.commands import Suite, main
+
+def _stopped(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C while modules are imported, before `main` can answer it, is no fault to be traced."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("stopped", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _stopped
+
+from benchmark.commands import Suite, main  # noqa: E402
 
 METHODS = (
     "zero_shot_clip(regions=[False, True])",

@@ -6,6 +6,7 @@ A result folder may come from anybody and may have suffered: nothing here raises
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ def load(path: Path) -> JsonObject:
         if path.stat().st_size > LARGEST:
             raise Damaged(f"record.json has {path.stat().st_size:,} bytes")
         text = path.read_bytes().decode()
-        state = json.loads(text, parse_constant=_no_number)
+        state = json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -125,6 +126,13 @@ def check_classes(state: Mapping[str, Any], classes: int) -> None:
 
 def checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e999
+        raise ValueError(f"{text} is larger than any number")
+    return value
 
 
 def _no_number(text: str) -> None:

@@ -426,10 +426,13 @@ def _record(state: JsonObject, id: str) -> Record:
         raise integrity.Damaged(f"record.json is of schema {state['schema']}, not {SCHEMA}")
     try:
         spec = Spec.from_json(state["spec"])
+        described = spec.id
     except (ValueError, TypeError) as error:
         raise integrity.Damaged(f"record.json describes no run ({error})") from None
     if state["id"] != id:
         raise integrity.Damaged(f"record.json is that of the run {state['id']}")
+    if described != id:
+        raise integrity.Damaged(f"record.json describes the run {described}")
     fields = {name: state[name] for name in Record.__annotations__}
     return cast(Record, {**fields, "spec": spec})
 

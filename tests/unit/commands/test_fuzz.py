@@ -2,6 +2,8 @@
 
 import dataclasses
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +154,31 @@ def test_a_full_disk_is_one_line(folder, monkeypatch, capsys):
     line = ["--methods", "zero_shot_clip", "--settings", "partial(known=.5)"]
     assert commands.main(line, run_all.QUICK, run_all.FULL) == 2
     assert "No space left on device" in capsys.readouterr().err
+
+
+INTERRUPTED = """
+import runpy, sys
+
+class Interrupt:
+    def find_spec(name, *rest):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt)
+sys.argv = ["run_all.py", "list", "methods"]
+runpy.run_path("run_all.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["benchmark.commands", "numpy", "benchmark.commands.list"])
+def test_ctrl_c_during_the_imports_is_one_line(module):
+    code = INTERRUPTED.replace("sys.argv[1]", repr(module))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(run_all.__file__).parent,
+    )
+    assert done.returncode in (130, -2) and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "stopped" in done.stderr

@@ -35,6 +35,10 @@ def flip(path):
 DAMAGES = {
     "cut": lambda f: (f / "record.json").write_text((f / "record.json").read_text()[:99]),
     "deep": lambda f: (f / "record.json").write_text("[" * 200_000),
+    "huge": lambda f: (f / "record.json").write_text(
+        (f / "record.json").read_text().replace('"mAP": ', '"mAP": 1e999, "x": ')
+    ),
+    "seed of another run": lambda f: sealed(f, lambda s: s["spec"].update(seed=99)),
     "folder": lambda f: ((f / "record.json").unlink(), (f / "record.json").mkdir()),
     "spec": lambda f: sealed(f, lambda s: s.update(spec=None)),
     "known": lambda f: sealed(f, lambda s: s["spec"]["setting"].update(known="half")),
@@ -56,6 +60,30 @@ HARMLESS = {
     "examples": lambda f: (f / "examples.npz").write_bytes(b"PK\x03\x04 no archive"),
     "log": lambda f: ((f / "log.txt").unlink(), (f / "log.txt").mkdir()),
     "scores gone": lambda f: (f / "scores.npy").unlink(),
+}
+
+
+WRONG = {"null": None, "list": [1], "table": {"a": 1}, "text": "x", "number": -7, "deep": [[[{}]]]}
+# of every field of a record, and of the tables in it, by somebody who can seal
+ODD = {
+    f"{field} {name}": lambda f, field=field, value=value: sealed(
+        f, lambda s: s.update({field: value})
+    )
+    for field in integrity.FIELDS
+    for name, value in WRONG.items()
+} | {
+    f"{table}.{field} {name}": lambda f, table=table, field=field, value=value: sealed(
+        f, lambda s: s[table].update({field: value})
+    )
+    for table, fields in {
+        "task": ("classes", "views", "fingerprint", "groups", "known_positives", "n_test"),
+        "spec": ("method", "setting", "encoder", "seed"),
+        "provenance": ("commit", "plugins", "end"),
+        "cost": ("fit_s", "extraction_s"),
+        "per_class": ("AP",),
+    }.items()
+    for field in fields
+    for name, value in WRONG.items()
 }
 
 
@@ -82,3 +110,23 @@ def test_every_bad_record_is_named_and_every_other_is_shown(sweep):
     assert failed == set(ALTERATIONS)
     for kind in (*HARMLESS, "good"):
         assert data["runs"][runs[kind]]["state"] == "done", kind
+
+
+def test_a_field_of_any_type_stops_no_page(tmp_path):
+    """Each is named, is a failure, or is shown; none ends the report, and the good ones stand."""
+    runs = {}
+    for k, kind in enumerate([*ODD, "good", "gone plugin"]):
+        spec = specification(list(METHODS)[k % 5], partial(0.5), seed=k // 5)
+        runs[kind] = write_run(tmp_path, spec, images=20)
+        if kind in ODD:
+            ODD[kind](tmp_path / "runs" / runs[kind])
+    plugin = {"methods:gone": "/nowhere/gone.py"}
+    sealed(
+        tmp_path / "runs" / runs["gone plugin"], lambda s: s["provenance"].update(plugins=plugin)
+    )
+    data = data_of(page.build([tmp_path]).path)
+    damaged = {place.rpartition("/")[2] for place, _ in data["damaged"]}
+    assert set(runs.values()) <= damaged | set(data["runs"]), "a run is lost"
+    for kind in ("good", "gone plugin"):
+        assert data["runs"][runs[kind]]["state"] == "done"
+    assert len(ODD) > 150 and len(damaged) > 80
