@@ -138,9 +138,10 @@ class Attempt:
         known = self.known_scores.get(self.images(part)) if self.known_scores else None
         if known is not None:
             return known
-        if part == "test":
-            return predict(self.world, self.world.test, self.world.task.classes)
-        return predict(self.world, self.world.val, self.world.val.classes)
+        with self.blindfold():
+            if part == "test":
+                return predict(self.world, self.world.test, self.world.task.classes)
+            return predict(self.world, self.world.val, self.world.val.classes)
 
     def blindfold(self) -> contextlib.AbstractContextManager[None]:
         """While the method is at work, labels on the disk are closed to it."""
@@ -155,7 +156,7 @@ class Attempt:
             run.tensorboard.close()
         record["chosen"], record["trials"] = {**run.chosen, **self.selection.chosen}, run.trials
         record["cost"]["trainable_parameters"] = _trainable_parameters(world.method)
-        with self.meter.phase("predict"), self.blindfold():
+        with self.meter.phase("predict"):
             scores, val_scores = self.predict("test"), self.predict("val")
         record["provenance"]["weights_sha256"] = world.clip.weights_sha256
         record["metrics"], record["per_class"] = score(world.task, scores, val_scores)

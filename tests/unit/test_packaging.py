@@ -8,7 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {"benchmark", "methods", "settings", "reports", "run_all", "tests"}
 # import name -> package, where they differ
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open_clip_torch"}
+PACKAGES = {
+    **{"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open_clip_torch"},
+    "fontTools": "fonttools",
+}
 # asked for by an extra, imported inside a function whose error says so; or brought by another
 OPTIONAL = {"dask", "distributed", "tensorboard", "torchvision", "huggingface_hub", "pyarrow"}
 
