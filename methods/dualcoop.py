@@ -137,6 +137,17 @@ class Method(SgdMethod):
             batch_size=64,
             learning_rate=4.8,
         ),
+        "pocket_single_positive": Preset(
+            "Ours: chosen on validation images (docs/embedded.md)",
+            init_positive="a photo of a",
+            init_negative="background clutter noise texture",
+            class_specific=True,
+            logit_scale=0.25,
+            gamma_negative=8.0,
+            epochs=3,
+            batch_size=64,
+            learning_rate=0.1,
+        ),
         "pocket_zero_shot": Preset(
             "Ours: chosen on validation images (docs/embedded.md)",
             init_positive="a photo of a",

@@ -42,7 +42,7 @@ class Method(ClosedVocabulary, SgdMethod):
             variant="pos200",
             context_length=4,
             epochs=8,
-            learning_rate=1.0,
+            learning_rate=0.3,
         ),
     }
 
