@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmark.clip.preprocessing import Transform
 from benchmark.task import Dataset
 
+MOST_DECODERS = 8
 MAX_LISTED = 20  # broken images named in one message
 
 
@@ -49,11 +50,12 @@ def _collate(items: list[tuple[np.ndarray | None, str]]) -> tuple[Tensor | None,
 
 def loader_processes(dataset: Dataset, rows: np.ndarray) -> int:
     """How many processes shall decode: none for rendered images and small numbers, where starting
-    them costs more."""
+    them costs more; in a sweep no more than the cores of the slot, since the others decode too."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    return min(cores, 8) if len(rows) >= 256 and dataset.sizes[rows].any() else 0
+    cores = int(os.environ.get("LOWLABEL_DECODERS", cores))
+    return min(cores, MOST_DECODERS) if len(rows) >= 256 and dataset.sizes[rows].any() else 0
 
 
 def read(

@@ -42,7 +42,9 @@ def require_scheduler(address: str) -> None:
         raise ValueError("the dask backend needs --address, e.g. --address tcp://host:8786")
     if importlib.util.find_spec("distributed") is None:
         raise ValueError('the dask backend needs: pip install -e ".[cluster]"')
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # what Dask and its event loop log when a scheduler goes away; we say it in a sentence
+    for name in ("distributed", "asyncio", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         socket.create_connection(parse_address(address), timeout=CONNECT).close()
     except (OSError, OverflowError) as error:

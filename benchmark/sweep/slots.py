@@ -29,6 +29,7 @@ class Slot:
             **threads,
             "CUDA_VISIBLE_DEVICES": self.visible,
             "LOWLABEL_SHARED_BY": str(self.shared_by),
+            "LOWLABEL_DECODERS": str(self.threads),  # processes that decode images for the run
         }
 
 

@@ -101,6 +101,28 @@ def test_a_worker_is_killed_and_later_the_scheduler(tmp_path, leases, cluster): 
     assert max(Counter(id for _, id, _ in notes(out, "end")).values()) == 1
 
 
+def test_a_scheduler_that_never_comes_back_ends_the_sweep_in_one_sentence(
+    tmp_path,
+    leases,  # noqa: F811
+    cluster,
+):
+    """Nobody sends a signal; the same command continues when there is a scheduler again."""
+    address, start_scheduler, start_worker = cluster
+    scheduler, _ = start_scheduler(), start_worker()
+    main = start(tmp_path / "out", "dask", 200, 0.1, address=address)
+    wait_for(lambda: running(tmp_path / "out") >= 3)
+    scheduler.kill()
+    scheduler.wait()
+    begin = time.monotonic()
+    printed, _ = main.communicate(timeout=PATIENCE)
+    seconds = time.monotonic() - begin
+    print(f"ended by itself in {seconds:.1f} s")
+    assert main.returncode == 1 and "Traceback" not in printed, printed
+    assert "ended: no dask scheduler answers at" in printed and "same command continues" in printed
+    assert seconds < 60  # 13 on a quiet machine
+    assert_nothing_is_left(leases)
+
+
 @pytest.mark.parametrize("address", ["nonsense", "tcp://", "head:port", "tcp://head 8786"])
 def test_what_is_no_address_is_one_sentence(tmp_path, address):
     with pytest.raises(ValueError, match="is no address of a Dask scheduler: write --address tcp"):

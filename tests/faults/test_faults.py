@@ -242,6 +242,25 @@ def test_two_invocations_share_the_slots_and_the_work(tmp_path, leases):
     assert_nothing_is_left(leases)
 
 
+def test_a_sweep_that_waits_for_a_lease_says_for_whom(tmp_path, leases):
+    """Another program holds both devices; when it lets go, the sweep begins."""
+    leases.mkdir()
+    held = ", ".join(f"open('{leases}/pretend-{i}.lock', 'w')" for i in range(2))
+    code = f"import fcntl; files = [{held}]; [fcntl.flock(f, 2) for f in files]; print(1); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    other = subprocess.Popen([sys.executable, "-c", code], **pipes)
+    assert other.stdout.readline() == "1\n"
+    main, said = start(tmp_path / "out", "threading", 2, 0.01), []
+    while not said or ("waiting for a slot" not in said[-1] and main.poll() is None):
+        said.append(main.stdout.readline())
+    assert f"waiting for a slot: taken by process {other.pid} of " in said[-1], said
+    assert not Store(tmp_path / "out").records()
+    other.communicate("\n")
+    printed, _ = main.communicate(timeout=PATIENCE)
+    assert main.returncode == 0 and "waiting" not in printed, printed
+    assert_nothing_is_left(leases)
+
+
 @pytest.mark.parametrize(
     ("signals", "backend"),
     [

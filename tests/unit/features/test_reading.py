@@ -101,11 +101,16 @@ def test_a_programming_error_is_not_taken_for_a_broken_image(photos: Dataset) ->
         list(read(photos, [np.array([99])], Transform(32)))
 
 
-def test_loader_processes_only_where_files_are_decoded(photos: Dataset) -> None:
+def test_loader_processes_only_where_files_are_decoded(
+    photos: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert reading.loader_processes(photos, np.arange(10)) == 0
     assert reading.loader_processes(photos, np.zeros(300, np.int64)) >= 1
     rendered = Dataset(**{**photos.__dict__, "sizes": np.zeros(10, np.int64)})
     assert reading.loader_processes(rendered, np.zeros(300, np.int64)) == 0
+    for cores, wanted in (("1", 1), ("3", 3), ("64", 8)):  # those of the slot
+        monkeypatch.setenv("LOWLABEL_DECODERS", cores)
+        assert reading.loader_processes(photos, np.zeros(300, np.int64)) == wanted
 
 
 @pytest.mark.parametrize("shape", [(50, 91), (91, 50), (33, 32), (64, 64)])

@@ -66,6 +66,7 @@ def test_without_a_gpu_one_slot_and_one_thread_per_physical_core():
     assert [slot.threads for slot in slots.machine_slots(8)] == [1] * 8
     assert (
         found[0].environment()["OMP_NUM_THREADS"] == "1"
+        and found[0].environment()["LOWLABEL_DECODERS"] == "1"
         and found[0].environment()["CUDA_VISIBLE_DEVICES"] == ""
     )
     with pytest.raises(ValueError, match="per GPU"):

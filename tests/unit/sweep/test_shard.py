@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,28 @@ def test_two_shards_into_one_folder_at_once_give_every_record_once(tmp_path):
     records = Store(out).records()
     assert done == len(records) == 6 and {record["status"] for record in records} == {"done"}
     assert {record["attempt"] for record in records} == {1}
+
+
+def test_an_array_task_that_gets_sigterm_goes_on_when_it_is_started_again(tmp_path):
+    """As a job array does that is preempted and queued once more."""
+    out = tmp_path / "results"
+    flags = [*SMALL, "--limit", "60", "--out", str(out), "--slots", "1", "--shard", "1/1"]
+    environment = {**os.environ, "LOWLABEL_LEASES": str(tmp_path / "leases")}
+    command = [sys.executable, str(ROOT / "run_all.py"), *flags]
+    task = subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True)
+    deadline = time.monotonic() + 300
+    while not list(out.glob("runs/*/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    task.send_signal(signal.SIGTERM)
+    printed, _ = task.communicate(timeout=300)
+    before = {record["id"]: record for record in Store(out).records()}
+    assert task.returncode == 130 and 1 <= len(before) < 6, printed
+    assert "--shard 1/1" in printed.partition("to continue: ")[2].splitlines()[0]
+    again = run_all(*flags, LOWLABEL_LEASES=str(tmp_path / "leases"))
+    assert again.returncode == 0, again.stderr
+    after = {record["id"]: record for record in Store(out).records()}
+    assert len(after) == 6 and {record["status"] for record in after.values()} == {"done"}
+    assert all(after[id] == record for id, record in before.items())  # none was repeated
 
 
 @pytest.mark.parametrize("text", ["3", "x/2", "5/3", "0/0"])
