@@ -1,7 +1,7 @@
 """Prints what the token tree and the fused optimiser save in one LM-CLIP step (RN50, batch 8, 224
 px, 20 classes).
 
-Run `python tests/benchmark_lm_clip.py [ARCHITECTURE]`. The plain step encodes captions and label
+Run `python -m tests.speed.lm_clip [ARCHITECTURE]`. The plain step encodes captions and label
 prompts at 77 tokens and uses AdamW in its default form, as the official code does. Processor
 seconds: a busy machine matters less.
 """

@@ -1,4 +1,4 @@
-"""`python tests/benchmark_overhead.py`: what the scheduler costs a run. Prints figures, asserts
+"""`python -m tests.speed.overhead`: what the scheduler costs a run. Prints figures, asserts
 nothing timed."""
 
 import os
