@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from benchmark.spec import Spec
 
 LONGEST_LABEL = 60
+LONGEST_NOTE = 2_000  # of our own sentences; what comes from a record is shorter
 
 
 def method_labels(specs: Mapping[str, Spec], titles: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from benchmark.spec import JsonObject
 from reports.figures.style import Look
 from reports.groups import Group
+from reports.labels import LONGEST_NOTE
 from reports.significance import Significance
 from reports.statistics import Comparison
 from reports.tables import latex, markdown, tidy
@@ -49,7 +50,8 @@ def table_data(
         "rows": [_row(row, looks) for row in table.rows],
         "tests": tests,
         "notes": [
-            {"text": note, "tex": latex.escape(note), "md": markdown.escape(note),
+            {"text": note, "tex": latex.escape(note, LONGEST_NOTE),
+             "md": markdown.escape(note, LONGEST_NOTE),
              "general": note in general}
             for note in table.notes
         ],

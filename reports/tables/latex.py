@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from reports.labels import cut, plain
+from reports.labels import LONGEST_NOTE, cut, plain
 from reports.tables.cells import BLOCKS, Cell, Measured, Missing, Number, Row, Table
 
 LONGEST_LABEL = 40
@@ -42,11 +42,11 @@ _SPECIAL = {
 }
 
 
-def escape(text: str) -> str:
+def escape(text: str, longest: int = 200) -> str:
     """A text as LaTeX that every engine compiles: letters it cannot set appear as their code
     points, [U+05D0]."""
     pieces = []
-    for c in plain(text):
+    for c in plain(text, longest):
         if c in _SPECIAL:
             pieces.append(_SPECIAL[c])
         elif c.isascii():
@@ -74,7 +74,7 @@ def head(table: Table) -> str:
         f"\\input{{{table.name}.tex}}",
         rf"\begin{{{environment}}}[t]",
         rf"\centering\{size}\setlength{{\tabcolsep}}{{3pt}}",
-        rf"\caption{{{escape(table.caption)}. {escape(table.notes[0]) if table.notes else ''}}}",
+        rf"\caption{{{escape(table.caption)}. {_note(table.notes[0]) if table.notes else ''}}}",
         rf"\label{{tab:{table.name.replace('_', '-')}}}",
         rf"\begin{{tabular}}{{l{'c' * width}}}",
         r"\toprule",
@@ -91,10 +91,14 @@ def foot(table: Table) -> str:
     """Everything below the rows. The first note stands in the caption."""
     environment = "table*" if len(table.columns) > 6 else "table"
     lines = [r"\bottomrule", r"\end{tabular}"]
-    notes = r"\newline ".join(escape(note) for note in table.all_notes[bool(table.notes) :])
+    notes = r"\newline ".join(map(_note, table.all_notes[bool(table.notes) :]))
     if notes:
         lines.append(rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize\raggedright {notes}}}")
     return "\n".join([*lines, rf"\end{{{environment}}}"])
+
+
+def _note(text: str) -> str:
+    return escape(text, LONGEST_NOTE)
 
 
 def row(row: Row) -> str:

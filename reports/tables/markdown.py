@@ -1,12 +1,12 @@
 """A table as GitHub's Markdown, one text a row."""
 
-from reports.labels import plain
+from reports.labels import LONGEST_NOTE, plain
 from reports.tables.cells import Cell, Measured, Missing, Number, Row, Table
 
 
-def escape(text: str) -> str:
+def escape(text: str, longest: int = 200) -> str:
     """Text that neither Markdown nor HTML in it interprets."""
-    escaped = plain(text)
+    escaped = plain(text, longest)
     for character in "\\`*_[]|":
         escaped = escaped.replace(character, "\\" + character)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -19,7 +19,7 @@ def head(table: Table) -> str:
 
 
 def foot(table: Table) -> str:
-    return "\n" + "\n".join(f"- {escape(note)}" for note in table.all_notes)
+    return "\n" + "\n".join(f"- {escape(note, LONGEST_NOTE)}" for note in table.all_notes)
 
 
 def label(row: Row) -> str:

@@ -5,6 +5,7 @@ import csv
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -439,6 +440,15 @@ def test_markdown_and_csv_keep_hostile_names_as_text():
     assert len(lines[5][0]) == 200
     row = Row("=1+1", "last", (Words("yes"),))
     assert tidy.rows(Table("t", "", "", (Column("a"),), (row,)), row)[0].startswith("'=1+1,last,a")
+
+
+def test_no_sentence_of_ours_is_cut(sweep):
+    (table,) = sweep[0].values()
+    whole = replace(table, notes=(*table.notes, *main.GENERAL.values()))
+    for form in ("tex", "md"):
+        assert r"\dots" not in formats.render(whole, form) and "…" not in formats.render(
+            whole, form
+        )
 
 
 def test_csv_keeps_every_digit_and_what_the_marks_rest_on(sweep):
