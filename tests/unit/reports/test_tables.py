@@ -143,7 +143,9 @@ def test_weak_variants_turn_no_number_bold(tmp_path):
     (many,) = tables_of(tmp_path)[0].values()
     for row in few.rows:
         for before, after in zip(row.cells, row_of(many, row.label).cells, strict=True):
-            assert before.best == after.best and before.verdict.p == after.verdict.p
+            assert (before.best, before.verdict.tied) == (after.best, after.verdict.tied)
+            # p never falls from step to step: the largest of those that went out before counts
+            assert before.verdict.p == after.verdict.p or after.verdict.p < 0.05
     assert any(not cell.best for row in few.rows for cell in row.cells)
 
 
