@@ -42,7 +42,7 @@ def pair_members(count: int) -> Tensor:
 def ordered(ensemble: Tensor, compound: Tensor, members: Tensor) -> list[Tensor]:
     """For each class the columns of its order statistics, (n, k + 1): its k compound scores in
     ascending order, then its own score, from `ensemble` (n, C), `compound` (n, P) and `members` (P,
-    C) bool, the classes that a compound prompt names."""
+    C) bool, the classes that a compound prompt names, best on the host: it is an index."""
     return [
         torch.cat([compound[:, own].sort(dim=1).values, ensemble[:, c, None]], dim=1)
         for c, own in enumerate(members.T)

@@ -84,7 +84,7 @@ class Method(benchmark.Method):
         if not self.compound:
             return []
         own, compound = scores
-        return ordered(own, compound, pair_members(own.shape[1]).to(own.device))
+        return ordered(own, compound, pair_members(own.shape[1]))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The training images' features (n, D)."""
