@@ -15,7 +15,8 @@ from benchmark.files import ROOT
 from benchmark.sources import Read, as_it_stands, as_loaded, digest, import_closure
 from benchmark.store import Record
 
-ENGINE = ROOT / "benchmark" / "run" / "execute.py"
+# runs one alone or several as one
+ENGINE = ROOT / "benchmark" / "run" / "cohort.py"
 LARGEST = 2_000_000  # bytes of a plugin file that a record names
 HOLD_LABELS = (ROOT / "benchmark" / "data", ROOT / "benchmark" / "run", ROOT / "settings")
 Plugins = Mapping[str, str]  # "kind:name" -> file outside the suite

@@ -44,7 +44,14 @@ def test_each_reachable_file_edited_one_at_a_time_makes_a_record_stale(tmp_path)
     result = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True)
     assert result.stdout.endswith(" []\n"), result.stdout + result.stderr
     reached = {file.name for file in staleness._closure(*NAMES, {}, sources.as_it_stands)}
-    assert {"coop.py", "partial.py", "pictograms.py", "execute.py", "metrics.py"} <= reached
+    assert {
+        "coop.py",
+        "partial.py",
+        "pictograms.py",
+        "cohort.py",
+        "execute.py",
+        "metrics.py",
+    } <= reached
     assert {"registry.py", "weights.py", "image_tower.py", "_scenes.py", "spec.py"} <= reached
 
 
