@@ -57,11 +57,12 @@ def _watch() -> None:
 
 
 def _look(event: str, arguments: tuple[object, ...]) -> None:
-    if _closed is None or event != "open" or not isinstance(arguments[0], str | bytes):
+    closed = _closed  # asked for once: another thread may open a file while the method ends
+    if closed is None or event != "open" or not isinstance(arguments[0], str | bytes):
         return
     path = os.path.realpath(os.fsdecode(arguments[0]))
-    kept = path.startswith(_closed.labels)
-    of_data = _closed.data and path.startswith(_closed.data) and not path.startswith(_closed.out)
+    kept = path.startswith(closed.labels)
+    of_data = closed.data and path.startswith(closed.data) and not path.startswith(closed.out)
     if kept or (of_data and not path.lower().endswith(PICTURES)):
         raise PermissionError(
             f"{path} may hold test labels: a method learns from what `fit` is handed"

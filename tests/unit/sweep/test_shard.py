@@ -72,7 +72,9 @@ def test_two_shards_into_one_folder_at_once_give_every_record_once(tmp_path):
 def test_an_array_task_that_gets_sigterm_goes_on_when_it_is_started_again(tmp_path):
     """As a job array does that is preempted and queued once more."""
     out = tmp_path / "results"
-    flags = [*SMALL, "--limit", "60", "--out", str(out), "--slots", "1", "--shard", "1/1"]
+    slow = ["--settings", "partial(known=[.1,.5])", "--datasets", "digits", "--seeds", "0,1"]
+    slow += ["--methods", "coop(epochs=3)", "--cohort", "off", "--limit", "60"]
+    flags = [*slow, "--out", str(out), "--slots", "1", "--shard", "1/1"]
     environment = {**os.environ, "LOWLABEL_LEASES": str(tmp_path / "leases")}
     command = [sys.executable, str(ROOT / "run_all.py"), *flags]
     task = subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True)
@@ -82,12 +84,12 @@ def test_an_array_task_that_gets_sigterm_goes_on_when_it_is_started_again(tmp_pa
     task.send_signal(signal.SIGTERM)
     printed, _ = task.communicate(timeout=300)
     before = {record["id"]: record for record in Store(out).records()}
-    assert task.returncode == 130 and 1 <= len(before) < 6, printed
+    assert task.returncode == 130 and 1 <= len(before) < 4, printed
     assert "--shard 1/1" in printed.partition("to continue: ")[2].splitlines()[0]
     again = run_all(*flags, LOWLABEL_LEASES=str(tmp_path / "leases"))
     assert again.returncode == 0, again.stderr
     after = {record["id"]: record for record in Store(out).records()}
-    assert len(after) == 6 and {record["status"] for record in after.values()} == {"done"}
+    assert len(after) == 4 and {record["status"] for record in after.values()} == {"done"}
     assert all(after[id] == record for id, record in before.items())  # none was repeated
 
 
