@@ -42,7 +42,12 @@ def cluster(tmp_path, leases):  # noqa: F811
     def start_scheduler() -> subprocess.Popen:
         command = [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
         processes.append(subprocess.Popen(command, **QUIET))
+        wait_for(listens)
         return processes[-1]
+
+    def listens() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
 
     def start_worker() -> subprocess.Popen:
         command = [
@@ -87,7 +92,8 @@ def test_a_worker_is_killed_and_later_the_scheduler(tmp_path, leases, cluster): 
     # reaches supervisors through the shared folder, not through Dask
     main.send_signal(signal.SIGINT)
     printed, _ = main.communicate(timeout=PATIENCE)
-    assert main.returncode == 1 and "to continue: do it again" in printed, printed
+    # 130 where Dask's client did not come back within the two seconds and was left behind
+    assert main.returncode in (1, 130) and "to continue: do it again" in printed, printed
     workers[1].wait(timeout=PATIENCE)  # a Dask worker ends with its scheduler
     assert_nothing_is_left(leases)
     before = len(Store(out).records())
@@ -110,7 +116,8 @@ def test_a_scheduler_that_never_comes_back_ends_the_sweep_in_one_sentence(
     address, start_scheduler, start_worker = cluster
     scheduler, _ = start_scheduler(), start_worker()
     main = start(tmp_path / "out", "dask", 200, 0.1, address=address)
-    wait_for(lambda: running(tmp_path / "out") >= 3)
+    wait_for(lambda: running(tmp_path / "out") >= 3 or main.poll() is not None)
+    assert main.poll() is None, main.communicate()[0]
     scheduler.kill()
     scheduler.wait()
     begin = time.monotonic()
