@@ -2,15 +2,12 @@
 AUROC, PD/ND.
 
 Shapes: N images, C classes, D feature width. Targets are PRESENT 1, ABSENT 0, UNKNOWN -1; UNKNOWN
-cells never count.
+cells never count. scipy is imported where it is used: a plan imports methods and computes nothing.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.spatial.distance import cdist
-from scipy.special import expit
 
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, View
 
@@ -135,6 +132,8 @@ def centroid_distances(
     (C,) bool restrict the averaged pairs (multi-label images, tail classes), never the centroids.
     Classes without a positive are left out.
     """
+    from scipy.spatial.distance import cdist
+
     features = np.asarray(features, np.float64)
     counts = (targets == PRESENT).sum(0)
     # (C, D)
@@ -158,6 +157,9 @@ def calibrate(targets: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     separable cells give a finite answer (Platt, "Probabilistic outputs for support vector
     machines", 1999).
     """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
     targets, scores = _aligned(targets, scores)
     known = targets != UNKNOWN
     if not (targets == ABSENT).any():
@@ -225,6 +227,8 @@ def evaluate(
     LM-CLIP does for its head, middle and tail columns. Names that end in `official` count a class
     without a positive as 0, as DualCoOp's `mAP` and scikit-learn do.
     """
+    from scipy.special import expit
+
     rows, columns = np.flatnonzero(view.rows), np.flatnonzero(view.columns)
     everywhere = bool(view.columns.all())
     all_terms = _softmax_terms(scores, rows, np.arange(scores.shape[1]))

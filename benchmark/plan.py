@@ -93,16 +93,13 @@ def make_plan(axes: Axes, store: Store) -> list[Row]:
             _encoders(axes, setting, dataset), methods
         ):
             method = method_for(method_name, parameters, setting_name, setting, encoder)
+            choices = (
+                registry.describe(method_name, method),
+                registry.describe(setting_name, setting),
+            )
+            skip = setting.skip(method) or _without_captions(method, dataset)
             for seed in axes.seeds:
-                spec = Spec(
-                    registry.describe(method_name, method),
-                    registry.describe(setting_name, setting),
-                    encoder,
-                    axes.selection,
-                    seed,
-                    axes.limit,
-                )
-                skip = setting.skip(method) or _without_captions(method, dataset)
+                spec = Spec(*choices, encoder, axes.selection, seed, axes.limit)
                 row = _row(spec, skip, records, method)
                 rows[row.id] = row
                 needed.setdefault(row.bank, method)

@@ -336,10 +336,10 @@ class Store:
         return found
 
     def _ids(self) -> list[str]:
-        names = ("record.json", NEXT_RECORD)
-        return sorted(
-            {path.parent.name for name in names for path in self.out.glob(f"runs/*/{name}")}
-        )
+        """Of every folder of a run, also of one that has no record yet."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.out / "runs") as found:
+            return sorted(entry.name for entry in found if entry.is_dir())
+        return []
 
     def frame(self) -> "pd.DataFrame":
         """One row for each record × view × metric.

@@ -98,12 +98,12 @@ def _object_areas(name: str, folder: Path) -> np.ndarray:
 def available(name: str, folder: Path | None = None) -> str:
     """ "" when the data set can be loaded, else one sentence that says which files are missing and
     how to get them."""
-    from benchmark.data.download import fetch
+    from benchmark.data.download import places
     from benchmark.data.download.sources import SOURCES
 
     folder, found = folder or root(), module(name)
     base, options = registry.parse(name)
-    wanted = [*fetch.interrupted(base, folder), *_call(found.missing, name, folder, options)]
+    wanted = [*places.interrupted(base, folder), *_call(found.missing, name, folder, options)]
     if not wanted:
         return ""
     shown = ", ".join(wanted[:4]) + (f" and {len(wanted) - 4} more" if len(wanted) > 4 else "")

@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 TEXTURES = ("plain", "noisy", "striped", "shaded", "checkered")
 # pixels of the longest side of a master glyph; every mask is a rotated and reduced copy of it
 MASTER = 96
@@ -59,7 +58,10 @@ def scene_generator(name: str, index: int) -> np.random.Generator:
 def font(face: str) -> ImageFont.FreeTypeFont:
     """A face that ships with matplotlib, by file name without ending, at the size of master
     glyphs."""
-    return ImageFont.truetype(str(FONTS / f"{face}.ttf"), MASTER)
+    matplotlib = find_spec("matplotlib")  # found, not imported: only its data are wanted
+    assert matplotlib is not None and matplotlib.origin is not None
+    fonts = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf"
+    return ImageFont.truetype(str(fonts / f"{face}.ttf"), MASTER)
 
 
 @lru_cache(maxsize=2048)

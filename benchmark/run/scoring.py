@@ -2,6 +2,11 @@
 
 import numpy as np
 
+# what `metrics` imports where it is used: here once, before runs are forked
+import scipy.optimize
+import scipy.spatial
+import scipy.special  # noqa: F401
+
 from benchmark import metrics
 from benchmark.task import Task
 

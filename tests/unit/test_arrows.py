@@ -95,9 +95,23 @@ def test_a_plugin_imports_no_other_plugin_but_helpers():
             assert all(n.split(".")[1].startswith("_") for n in siblings), f"{file}: {siblings}"
 
 
-def test_a_supervisor_imports_no_torch():
-    code = "import sys, benchmark.sweep.schedule; print({'torch', 'pandas'} & set(sys.modules))"
+def loaded_of(names: set[str], code: str) -> str:
+    """Which of these modules a process has imported after it ran `code`, as its last line."""
+    whole = f"import sys; {code}; print(sorted({names!r} & set(sys.modules)))"
     printed = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", whole], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert printed.strip() == "set()"
+    return printed.splitlines()[-1]
+
+
+def test_a_supervisor_imports_no_torch():
+    assert loaded_of({"torch", "pandas"}, "import benchmark.sweep.schedule") == "[]"
+
+
+def test_a_plan_imports_nothing_that_it_does_not_need(tmp_path):
+    """It names methods, which import torch; what else takes a quarter of a second is for runs."""
+    plan = (
+        f"import run_all; run_all.main(['plan', '--out', {str(tmp_path)!r}], run_all.QUICK, None)"
+    )
+    slow = {"scipy", "sklearn", "pandas", "matplotlib", "requests", "pooch", "torchvision"}
+    assert loaded_of(slow, plan) == "[]"

@@ -16,12 +16,13 @@ from pathlib import Path
 import pooch
 from rich.console import Console
 
+from benchmark.data.download import places
 from benchmark.data.download.archives import unpack
 from benchmark.data.download.sources import SOURCES, STEPS, Source
 from benchmark.data.download.transfer import DownloadError, ResumableDownloader
 from benchmark.files import lock
 
-__all__ = ["DownloadError", "Status", "download", "interrupted", "readable", "status"]
+__all__ = ["DownloadError", "Status", "download", "readable", "status"]
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,6 @@ class Status:
     checksum: str
 
 
-def _folder(root: Path) -> Path:
-    return root / ".downloads"
-
-
-def _temporary(root: Path, source: Source) -> Path:
-    return _folder(root) / f"{source.file}.unpacking"
-
-
-def _record(root: Path, source: Source) -> Path:
-    return _folder(root) / f"{source.file}.json"
-
-
-def interrupted(name: str, root: Path) -> list[str]:
-    """Folders below `root` that say that an extraction for this data set was cut short."""
-    folders = [_temporary(root, source) for source in SOURCES.get(name, ())]
-    return [f"{path.relative_to(root)} to be finished" for path in folders if path.exists()]
-
-
 def status(name: str, root: Path) -> list[Status]:
     """One row per file of a data set."""
     return [_status(source, root) for source in SOURCES.get(name, ())]
@@ -59,11 +42,11 @@ def status(name: str, root: Path) -> list[Status]:
 
 def _status(source: Source, root: Path) -> Status:
     official = source.checksum or "no official checksum known"
-    part = _folder(root) / f"{source.file}.part"
-    if _temporary(root, source).exists():
+    part = places.folder(root) / f"{source.file}.part"
+    if places.temporary(root, source).exists():
         return Status(source, "unpacking was interrupted", official)
     if (root / source.provides).exists():
-        record = _record(root, source)
+        record = places.record(root, source)
         if not record.exists():
             return Status(source, "there, put by hand", "not checked")
         verdict = "verified" if source.checksum else "recorded, none is official"
@@ -88,7 +71,7 @@ def download(name: str, root: Path, base_url: str = "") -> None:
     if not SOURCES[name]:
         print(STEPS[name].format(root=root))
         return
-    _folder(root).mkdir(parents=True, exist_ok=True)
+    places.folder(root).mkdir(parents=True, exist_ok=True)
     for row in status(name, root):
         if row.state.startswith("there"):
             continue
@@ -100,7 +83,7 @@ def download(name: str, root: Path, base_url: str = "") -> None:
 
 
 def _fetch(source: Source, root: Path, base_url: str) -> None:
-    folder = _folder(root)
+    folder = places.folder(root)
     archive = folder / source.file
     part = folder / f"{source.file}.part"
     _require_space(source, root, part)
@@ -121,12 +104,12 @@ def _fetch(source: Source, root: Path, base_url: str) -> None:
         ) from error
     checksum = source.checksum or f"sha256:{pooch.file_hash(str(archive), alg='sha256')}"
     if source.archive:
-        unpack(archive, root / source.target, _temporary(root, source))
+        unpack(archive, root / source.target, places.temporary(root, source))
     else:
         (root / source.target).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(archive, folder / f"{source.file}.copy")
         (folder / f"{source.file}.copy").replace(root / source.target / source.file)
-    record = _record(root, source)
+    record = places.record(root, source)
     content = {"address": address, "bytes": archive.stat().st_size, "checksum": checksum}
     record.with_suffix(".tmp").write_text(json.dumps(content, indent=1) + "\n")
     record.with_suffix(".tmp").replace(record)
@@ -134,7 +117,7 @@ def _fetch(source: Source, root: Path, base_url: str) -> None:
 
 
 def _require_space(source: Source, root: Path, part: Path) -> None:
-    archive = _folder(root) / source.file
+    archive = places.folder(root) / source.file
     there = (
         archive.stat().st_size if archive.exists() else part.stat().st_size if part.exists() else 0
     )
@@ -152,7 +135,7 @@ def _require_space(source: Source, root: Path, part: Path) -> None:
 def _alone(root: Path, source: Source) -> Iterator[None]:
     """Holds the file's lock. Raises `DownloadError` when another process downloads the same
     file."""
-    with (_folder(root) / f"{source.file}.lock").open("w") as file:
+    with (places.folder(root) / f"{source.file}.lock").open("w") as file:
         if not lock(file):
             raise DownloadError(f"another process downloads {source.file} into {root}; wait for it")
         yield

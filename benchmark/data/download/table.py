@@ -5,7 +5,8 @@ import textwrap
 from pathlib import Path
 
 from benchmark import data
-from benchmark.data.download.fetch import interrupted, readable, status
+from benchmark.data.download import places
+from benchmark.data.download.fetch import readable, status
 from benchmark.data.download.sources import LICENCES, SOURCES, STEPS
 
 
@@ -56,7 +57,7 @@ def _details(name: str, root: Path, missing: list[str], full: bool) -> list[str]
     for vouched in dict.fromkeys(row.source.vouched for row in rows if row.source.checksum):
         lines.append(f"  checksums  {vouched}")
     lines += _wrapped("licence", LICENCES[name])
-    wanted = [*interrupted(name, root), *missing]
+    wanted = [*places.interrupted(name, root), *missing]
     if wanted:
         lines += _wrapped("missing", ", ".join(wanted))
     if wanted and rows:

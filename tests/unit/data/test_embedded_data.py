@@ -35,7 +35,7 @@ def dataset(request):
 
 
 def test_every_form_is_a_glyph_of_the_face():
-    known = FT2Font(str(_scenes.FONTS / f"{pictograms.FACE}.ttf")).get_charmap()
+    known = FT2Font(str(_scenes.font(pictograms.FACE).path)).get_charmap()
     assert [
         c for forms in pictograms.FORMS.values() for c in "".join(forms) if ord(c) not in known
     ] == []
