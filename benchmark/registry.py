@@ -54,9 +54,13 @@ def names(kind: str) -> list[str]:
 
 def register_file(kind: str, path: str | Path) -> str:
     """Makes a plugin file outside the suite known under its file name and returns that name."""
+    try:
+        found = Path(path).resolve().is_file()
+    except (RuntimeError, OSError):  # a link that leads to itself, a name that is too long
+        found = False
+    if not found:
+        raise ValueError(f"There is no plugin file {str(path)[:300]}.")
     path = Path(path).resolve()
-    if not path.is_file():
-        raise ValueError(f"There is no plugin file {path}.")
     if (_folder(kind) / path.name).is_file() and path.parent != _folder(kind):
         raise ValueError(
             f"{path} has the name of the built-in {FOLDERS[kind]}/{path.name}; rename the file."
@@ -93,14 +97,14 @@ def find(kind: str, name: str) -> object:
     """The module of a plugin, or what its entry point names. Raises `ValueError` that names the
     nearest match for an unknown name, or says why the file cannot be imported."""
     if (kind, name) in _files:
-        return _imported(_files[kind, name], lambda: _load_file(kind, _files[kind, name]))
+        return imported(_files[kind, name], lambda: _load_file(kind, _files[kind, name]))
     own = _folder(kind) / f"{name}.py"
     if name.isidentifier() and own.is_file() and not name.startswith("_"):
         module = f"{FOLDERS[kind].replace('/', '.')}.{name}"
-        return _imported(own, lambda: importlib.import_module(module))
+        return imported(own, lambda: importlib.import_module(module))
     if name in _entry_points(kind):
         point = _entry_points(kind)[name]
-        return _imported(point.value, point.load)
+        return imported(point.value, point.load)
     said = "data set" if kind == "datasets" else kind[:-1]
     raise ValueError(f"There is no {said} {name!r}. {nearest(name, names(kind))}")
 
@@ -138,7 +142,7 @@ def _completed(kind: str, plugin: type) -> type[Method] | type[Setting]:
     return plugin
 
 
-def _imported(what: object, load: Callable[[], object]) -> object:
+def imported(what: object, load: Callable[[], object]) -> object:
     """What `load` returns. A plugin is a file of the user and may raise anything while it is
     imported: one sentence says where it went wrong."""
     try:

@@ -265,6 +265,11 @@ class Store:
         scores: np.ndarray = np.load(self.folder(id) / "scores.npy", allow_pickle=False)
         return scores
 
+    def has_scores(self, record: Record) -> bool:
+        """Whether the scores of a run and the labels of its task are here."""
+        task = self.out / "tasks" / f"{record['task'].get('fingerprint', '')}.npz"
+        return task.is_file() and (self.folder(record["id"]) / "scores.npy").is_file()
+
     def records(self) -> list[Record]:
         """Every readable record, ordered by id."""
         found = (self.read(id) for id in self._ids())

@@ -70,8 +70,7 @@ class Result:
 
     @functools.cached_property
     def has_scores(self) -> bool:
-        truth = self.store.out / "tasks" / f"{self.record['task'].get('fingerprint')}.npz"
-        return truth.is_file() and (self.folder / "scores.npy").is_file()
+        return self.store.has_scores(self.record)
 
     @functools.cached_property
     def average_precision(self) -> NDArray[np.float64]:

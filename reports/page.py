@@ -40,12 +40,13 @@ def build(
     titles: Mapping[str, str] | None = None,
     embedded: Collection[str] = (),
     tables_only: bool = False,
+    program: str = "python run_all.py",
 ) -> Report:
     """Writes `tables/`, `figures/`, `results.csv` and `report.html` into the first of `outs`.
 
     The rows of a plan say what is missing and why; without them only records speak. `titles` are
     how methods are called in tables ({name: title}), `embedded` the data sets that ship with the
-    suite.
+    suite, `program` is how the reader starts it.
     """
     outs = [Path(out) for out in outs]
     out = outs[0]
@@ -67,10 +68,11 @@ def build(
     drawings = draw_all(groups, tested, looks, out / "figures", ranks)
     first = summary.headlines(groups, tested)
     tables += [headline.table for headline in first if headline.table]
-    data = content(entries, groups, tables, drawings, tested, looks, out)
+    data = content(entries, groups, tables, drawings, tested, looks, out, program)
     data["damaged"] = damaged
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("report.html").render(
+        program=program,
         counts=summary.counts(entries) if entries else "",
         headlines=first,
         made_with=summary.made_with(entries),

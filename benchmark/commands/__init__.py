@@ -47,7 +47,8 @@ def main(argv: list[str], quick: Suite, full: Suite) -> int:
     except KeyboardInterrupt:
         print(f"{program()}: stopped; the same command goes on", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    # a path or a text that is nested without end is a mistake as well
+    except (ValueError, OSError, RecursionError) as error:
         if work is not None and not isinstance(error, OSError):
             raise
         print(f"{program()}: {as_called(' '.join(str(error).split()))}", file=sys.stderr)

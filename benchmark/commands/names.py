@@ -25,12 +25,14 @@ def check(arguments: argparse.Namespace) -> None:
     if getattr(arguments, "seeds", None):
         parse_seeds(",".join(arguments.seeds))
     if arguments.verb == "check":
-        name, _ = registry.parse(arguments.name)
+        name, parameters = registry.parse(arguments.name)
         known = [each for kind in registry.FOLDERS for each in registry.names(kind)]
         if not registry.is_path(name) and name not in known:
             raise ValueError(
                 f"There is no method, setting or data set {name!r}. {nearest(name, known)}"
             )
+        if parameters and name not in registry.names("datasets"):
+            raise ValueError(f"check goes by the presets of {name}: write it without parameters")
     for prefix in {"one": ["id"], "diff": ["a", "b"]}.get(arguments.verb, []):
         find(Store(Path(arguments.out)), getattr(arguments, prefix))
 

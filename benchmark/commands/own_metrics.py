@@ -13,9 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark import registry
 from benchmark.store import Record, Store
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+class Unusable(ValueError):
+    """The function did not give a number."""
 
 
 def read(path: Path) -> Metric:
@@ -24,7 +29,8 @@ def read(path: Path) -> Metric:
     if not path.is_file() or found is None or found.loader is None:
         raise ValueError(f"There is no metric file {path}: give the path of a Python file.")
     module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    loader = found.loader
+    registry.imported(path, lambda: loader.exec_module(module))
     function = getattr(module, path.stem, None)
     if not callable(function):
         raise ValueError(
@@ -36,13 +42,13 @@ def read(path: Path) -> Metric:
 
 def write(outs: Sequence[Path], paths: Sequence[Path]) -> list[Path]:
     """`tables/NAME.csv` below the first folder for every metric: run, view and value. Raises
-    `ValueError` for a value that is no number."""
+    `Unusable` where a function gives none; runs without scores are left out."""
     written = []
     for path in paths:
         metric, rows = read(path), []
         for store in map(Store, outs):
             for record in store.verified():
-                if record["status"] == "done":
+                if record["status"] == "done" and store.has_scores(record):
                     rows += _values(path.stem, metric, store, record)
         table = outs[0] / "tables" / f"{path.stem}.csv"
         table.parent.mkdir(parents=True, exist_ok=True)
@@ -62,11 +68,13 @@ def _values(
     rows = []
     for view in task["views"].tolist():
         cells = np.ix_(task[f"view_rows/{view}"], task[f"view_columns/{view}"])
-        value = metric(task["targets"][cells].copy(), scores[cells].astype(np.float32))
-        if not isinstance(value, int | float | np.number) or math.isnan(value):
-            raise ValueError(
-                f"{name} returned {value!r} for {record['spec'].label}, view {view}; it should "
-                f"return one number"
-            )
+        where = f"for {record['spec'].label}, view {view}"
+        try:
+            value = metric(task["targets"][cells].copy(), scores[cells].astype(np.float32))
+        except (Exception, SystemExit) as error:  # a person's function may raise anything
+            raise Unusable(f"{name} raised {type(error).__name__}: {error} {where}") from error
+        if not isinstance(value, int | float | np.number) or not math.isfinite(value):
+            said = repr(value)[:200]
+            raise Unusable(f"{name} returned {said} {where}; it should return one number")
         rows.append((record["id"], record["spec"].label, view, float(value)))
     return rows

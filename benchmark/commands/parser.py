@@ -1,6 +1,7 @@
 """Every verb and flag of the suite; a test freezes them."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,8 +45,16 @@ def program() -> str:
 
 
 def command() -> str:
-    """How a person calls this program again."""
-    return "lowlabel" if program() == "lowlabel" else "python run_all.py"
+    """How a person calls this program again, from the folder where it was called."""
+    if program() == "lowlabel":
+        return "lowlabel"
+    started = Path(sys.argv[0])
+    return shlex.join(["python", str(started) if started.name == "run_all.py" else "run_all.py"])
+
+
+def command_line() -> str:
+    """What was typed, to be typed again."""
+    return f"{command()} {shlex.join(sys.argv[1:])}".rstrip()
 
 
 def as_called(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import sys
 import webbrowser
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmark import data, registry
 from benchmark.commands import own_metrics, unchanged
+from benchmark.commands.parser import command, program
 from benchmark.commands.suite import Suite
 from benchmark.planned import Planned, kept
 from benchmark.staleness import is_stale, look_again
@@ -32,8 +34,12 @@ def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
 
 def write(outs: list[Path], arguments: argparse.Namespace) -> int:
     path = build(outs, tables_only=arguments.tables_only)
-    for table in own_metrics.write(outs, list(map(Path, arguments.metric))):
-        print(f"Metric: {table.resolve()}")
+    try:
+        for table in own_metrics.write(outs, list(map(Path, arguments.metric))):
+            print(f"Metric: {table.resolve()}")
+    except own_metrics.Unusable as error:
+        print(f"{program()}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     return 0
@@ -73,6 +79,7 @@ def _made(outs: list[Path], records: Mapping[Path, list[Record]], tables_only: b
         titles={name: registry.title(name) for name in {row.spec.method.name for row in rows}},
         embedded=[name for name in data.names() if data.embedded(name)],
         tables_only=tables_only,
+        program=command(),
     )
 
 

@@ -3,14 +3,13 @@
 import argparse
 import functools
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmark.commands import report
-from benchmark.commands.parser import program
+from benchmark.commands.parser import command_line, program
 from benchmark.commands.plan import planned
 from benchmark.commands.room import require_room
 from benchmark.commands.suite import Suite
@@ -27,11 +26,10 @@ PASSED_ON = ("LOWLABEL_ALLOW_SUBSET",)  # to the workers of a cluster, which hav
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:
     timeout = parse_duration(arguments.timeout) if arguments.timeout else None
-    share(Path(arguments.out))
-    rows = planned(arguments, suite)
-    fetch_weights(selected(rows, arguments.fresh))
-    require_place(arguments)
     size_limit_of("regions")  # a limit that is no number ends here, not in every run
+    rows = planned(arguments, suite)
+    require_place(arguments)
+    fetch_weights(selected(rows, arguments.fresh))
     notes = require_room(selected(rows, arguments.fresh), Path(arguments.out))
     return functools.partial(sweep, rows, timeout, arguments, suite, notes)
 
@@ -44,7 +42,7 @@ def require_place(arguments: argparse.Namespace) -> None:
     else:
         machine_slots(arguments.slots, arguments.per_gpu)
     out = Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
+    share(out)  # the first that is written: a mistake found before leaves no empty folder
     tempfile.TemporaryFile(dir=out).close()
 
 
@@ -82,7 +80,7 @@ def sweep(
     notes: list[str],
 ) -> int:
     chosen, ok = selected(rows, arguments.fresh), True
-    command = shlex.join(["python", *sys.argv])
+    command = command_line()
     keep(Path(arguments.out), command, [Planned(r.spec, r.state, r.reason) for r in rows])
     not_applicable = sum(row.state == NOT_APPLICABLE for row in rows)
     done = len(rows) - not_applicable - len(chosen)

@@ -9,6 +9,8 @@ import psutil
 
 from benchmark.sweep.gpus import visible_gpus
 
+MOST_SLOTS = 1024  # of one machine
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -43,9 +45,10 @@ def machine_slots(count: int = 0, per_gpu: int = 1) -> list[Slot]:
 
     Raises `ValueError` where there are GPUs that cannot be used.
     """
-    if count < 0 or per_gpu < 1:
+    if not (0 <= count <= MOST_SLOTS and 1 <= per_gpu <= MOST_SLOTS):
         raise ValueError(
-            f"slots must be >= 0 (0 = choose) and runs per GPU >= 1, not {count} and {per_gpu}"
+            f"slots go from 0 (= choose) to {MOST_SLOTS:,}, runs per GPU from 1 to {MOST_SLOTS:,}, "
+            f"not {str(count)[:9]} and {str(per_gpu)[:9]}"
         )
     cores = joblib.cpu_count(only_physical_cores=True)
     pretended = int(os.environ.get("LOWLABEL_PRETEND_DEVICES", "0"))

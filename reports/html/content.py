@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import math
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -52,8 +53,9 @@ def content(
     significance: Significance,
     looks: Mapping[str, Look],
     first_out: Path,
+    program: str,
 ) -> JsonObject:
-    """Everything that the page's script reads."""
+    """Everything that the page's script reads; `program` is how its reader starts the suite."""
     pool = Pool()
     shown = [found for group in groups if (found := examples(group, significance, looks))]
     by_name = {group.name: group for group in groups}
@@ -71,7 +73,7 @@ def content(
              "svg": inline(d.svg, d.caption, d.marks)}
             for d in drawings
         ],
-        "runs": {entry.id: run_data(entry, looks, pool, first_out) for entry in entries},
+        "runs": {e.id: run_data(e, looks, pool, first_out, program) for e in entries},
         "failures": [entry.id for entry in entries if entry.state == "failed"],
         "fill": to_fill(entries),
         "protocol": [protocol(group) for group in groups if group.usable],
@@ -94,7 +96,9 @@ def metrics_of(groups: Iterable[Group]) -> list[str]:
 # ---- runs ----------------------------------------------------------------------------------------
 
 
-def run_data(entry: Entry, looks: Mapping[str, Look], pool: Pool, first_out: Path) -> JsonObject:
+def run_data(
+    entry: Entry, looks: Mapping[str, Look], pool: Pool, first_out: Path, program: str
+) -> JsonObject:
     """What the drawer shows of a run."""
     spec = entry.spec
     out = entry.store.out if entry.store else first_out
@@ -107,7 +111,7 @@ def run_data(entry: Entry, looks: Mapping[str, Look], pool: Pool, first_out: Pat
         "method": pool.add(spec.method.to_json()),
         "setting": pool.add(spec.setting.to_json()),
         "encoder": pool.add(spec.encoder.label),
-        "command": command(entry, out),
+        "command": command(entry, out, program),
     }
     record = entry.record
     if record is None:
@@ -150,11 +154,14 @@ def _numbers(result: Result, pool: Pool) -> JsonObject:
     }
 
 
-def command(entry: Entry, out: Path) -> str:
+def command(entry: Entry, out: Path, program: str) -> str:
     """The command that runs this run again, here; what was never run is computed by its sweep."""
     if entry.record is None:
         return entry.command if isinstance(entry, Hole) else ""
-    return f"python run_all.py one {entry.id}" + ("" if str(out) == "results" else f" --out {out}")
+    words = ["one", entry.id] + ([] if str(out) == "results" else ["--out", str(out)])
+    for path in entry.record["provenance"].get("plugins", {}).values():
+        words += ["--plugin", path]  # `one` runs no file that its user does not name
+    return f"{program} {shlex.join(words)}"
 
 
 def _short(value: object, digits: int = 2) -> object:

@@ -9,7 +9,7 @@ import pytest
 import run_all
 from benchmark import __version__, commands
 from benchmark.commands import new
-from benchmark.commands.parser import parsers
+from benchmark.commands.parser import command_line, parsers
 from benchmark.commands.suite import parse_seeds
 from benchmark.spec import nearest
 
@@ -71,7 +71,11 @@ def test_verbs_and_flags_are_frozen():
         (["plan", "--seeds", "5-2"], "smaller number first"),
         (["plan", "--seeds", "0-99999999999"], "too many"),
         (["--slots", "-1"], "slots"),
+        (["--slots", "9" * 4000], "slots go from 0"),
         (["--per-gpu", "0"], "GPU"),
+        (["plan", "--methods", "./loop.py"], "There is no plugin file"),
+        (["check", "coop(epochs=2)"], "without parameters"),
+        (["--out", "a/" * 2000], "recursion"),
         (["--backend", "dask"], "--address"),
         (["--backend", "dask", "--address", "nowhere:1"], "dask"),
         (["plan", "--data", "taken"], "is not a folder"),
@@ -99,7 +103,10 @@ def test_verbs_and_flags_are_frozen():
 def test_a_user_error_is_one_line_and_exit_code_2(argv, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("a file where a folder is wanted")
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    before = sorted(tmp_path.iterdir())
     assert main(*argv) == 2
+    assert sorted(tmp_path.iterdir()) == before, "a mistake left something behind"
     printed = capsys.readouterr()
     assert said in printed.err, printed.err
     assert printed.err.count("\n") == 1 and "Traceback" not in printed.err
@@ -144,6 +151,17 @@ def test_help_shows_the_verbs_the_flags_of_run_and_three_examples(capsys):
     for word in (*commands.VERBS, *SURFACE["run"].split()):
         assert word in printed, word
     assert printed.partition("examples:")[2].count("python run_all.py") == 3
+
+
+def test_commands_are_written_as_the_program_was_called(monkeypatch):
+    for started, wanted in {
+        "/usr/bin/lowlabel": "lowlabel",
+        "run_all.py": "python run_all.py",
+        "../the suite/run_all.py": "python '../the suite/run_all.py'",
+        "pytest": "python run_all.py",
+    }.items():
+        monkeypatch.setattr("sys.argv", [started, "plan", "--out", "my results"])
+        assert command_line() == f"{wanted} plan --out 'my results'"
 
 
 def test_version(capsys):

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from benchmark import integrity
 from benchmark.planned import Planned
 from benchmark.store import Store
 from reports import page
@@ -69,6 +70,19 @@ def test_hostile_text_stays_text(report):
     failed = next(run for run in data_of(report)["runs"].values() if run["state"] == "failed")
     assert "<script>alert" in failed["reason"] and HOSTILE["rtl"] in failed["log"]
     assert failed["command"].startswith("python run_all.py one ")
+
+
+def test_the_command_of_a_run_names_its_plugins_and_is_quoted(tmp_path):
+    """`one` runs no file that its user does not name; what a record says is no shell."""
+    out = tmp_path / "my results"
+    id = write_run(out, specification("coop", partial(0.5)), images=20)
+    path = out / "runs" / id / "record.json"
+    state = json.loads(path.read_text())
+    state["provenance"]["plugins"] = {"methods:coop": "/x/$(id).py"}
+    state["seal"] = integrity.seal(state)
+    path.write_text(json.dumps(state))
+    (run,) = data_of(page.build([out], program="lowlabel").path)["runs"].values()
+    assert run["command"] == f"lowlabel one {id} --out '{out}' --plugin '/x/$(id).py'"
 
 
 def test_drawer_data_is_complete(report):
