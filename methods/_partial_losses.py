@@ -29,7 +29,7 @@ def weak_assume_negative(logits: Tensor, targets: Tensor, *, eps: float = EPS) -
     """WAN (Cole et al. 2021): as AN, but the unknown cells of an image weigh 1 / (C - 1)
     each."""
     p = torch.sigmoid(logits)
-    weight = torch.where(targets == 0, 1.0, 1.0 / (logits.shape[1] - 1))
+    weight = torch.where(targets == 0, 1.0, 1.0 / max(1, logits.shape[1] - 1))
     return torch.where(targets == 1, _nll(p, eps), weight * _nll(1 - p, eps)).mean()
 
 
@@ -107,9 +107,8 @@ def hill(
 ) -> Tensor:
     """Hill loss (Zhang et al. 2021), summed: (λ - p) p² for unknown cells, which
     falls again for large p, and a focal term with a margin in the logit for positives."""
-    p, shifted = torch.sigmoid(logits), torch.sigmoid(logits - logit_margin)
-    positive = -((1 - shifted) ** gamma) * shifted.log()
-    known = torch.where(targets == 1, positive, F.softplus(logits))
+    p = torch.sigmoid(logits)
+    known = torch.where(targets == 1, _focal(logits - logit_margin, gamma), F.softplus(logits))
     return torch.where(targets < 0, (lam - p) * p**2, known).sum()
 
 
@@ -130,7 +129,12 @@ def splc(
     if epoch >= change_epoch:
         target = target | ((targets < 0) & (torch.sigmoid(shifted) > threshold))
     correct = torch.where(target, shifted, -shifted)  # the logit of the target being right
-    return -((1 - torch.sigmoid(correct)) ** gamma * F.logsigmoid(correct)).sum()
+    return _focal(correct, gamma).sum()
+
+
+def _focal(logit: Tensor, gamma: float) -> Tensor:
+    """-(1 - p)^γ ln p of σ(logit), the probability of what is right."""
+    return -(torch.sigmoid(-logit) ** gamma) * F.logsigmoid(logit)
 
 
 def large_loss(
@@ -175,8 +179,9 @@ def generalized_robust(
     `gr_schedule` says how the four numbers move with the epoch."""
     p = torch.sigmoid(logits)
     confidence, weight = gr_confidence(p.detach(), slope, offset, center, width)
-    as_present = (1 - p**q_positive) / q_positive
-    as_absent = (1 - (1 - p) ** q_negative) / q_negative
+    # (1 - p^q) / q by logarithms: the power itself has no gradient where p is 0
+    as_present = -torch.expm1(q_positive * F.logsigmoid(logits)) / q_positive
+    as_absent = -torch.expm1(q_negative * F.logsigmoid(-logits)) / q_negative
     unknown = weight * (confidence * as_present + (1 - confidence) * as_absent)
     known = torch.where(targets == 1, -(p + 1e-7).log(), -(1 - p + 1e-7).log())
     return torch.where(targets < 0, unknown, known).mean()

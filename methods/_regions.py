@@ -33,7 +33,7 @@ def aggregate_regions(
 def score_regions(regions: Tensor, texts: Tensor, region_scale: float) -> tuple[Tensor, Tensor]:
     """Scaled cosines (…, K, C, B, R) with texts (…, K, C, D), and the region weights (…, C, B, R)
     of the first of the K."""
-    flat = regions.flatten(-3, -2).float()
+    flat = regions.flatten(-3, -2).to(texts.dtype)
     norms = torch.linalg.vector_norm(flat, dim=-1).clamp(min=1e-12)
     cosines = F.normalize(texts.flatten(-3, -2), dim=-1) @ flat.mT / norms.unsqueeze(-2)
     shape = (*texts.shape[:-1], *regions.shape[-3:-1])
@@ -64,7 +64,7 @@ def aggregate_evidence(
     softmax over the classes of a region of 200 · cos₊ · max cos₊; ω is 1 + q ("pos200"), q
     ("pos_test") or q / max q ("pos_norm"). "pos_neg" and "pos_neg_test" weigh z₋ in the same two
     ways, by the softmax of 200 · cos₊ · min cos₊."""
-    regions = F.normalize(regions.float(), dim=-1)
+    regions = F.normalize(regions.to(evidence.dtype), dim=-1)
     texts = F.normalize(torch.stack([evidence, positive, negative]), dim=-1)
     found, present, absent = torch.einsum("brd,kcd->kbrc", regions, texts)
     attention = (found * torch.as_tensor(temperature).exp()).softmax(dim=1)

@@ -25,7 +25,7 @@ def aggregate_linear(
 
     o = region_scale · (W g + b); every one of the 2C channels is 5 · Σ_r softmax_r(o) · o with its
     own softmax over the regions."""
-    activation = region_scale * F.linear(regions.float(), weight, bias)  # (B, R, 2C)
+    activation = region_scale * F.linear(regions.to(weight.dtype), weight, bias)  # (B, R, 2C)
     pooled = logit_scale * (activation.softmax(dim=1) * activation).sum(1)
     negative, positive = pooled.chunk(2, dim=1)
     return positive, negative
