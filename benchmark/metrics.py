@@ -118,6 +118,25 @@ def precision_recall_f1_at_k(targets: np.ndarray, scores: np.ndarray, k: int) ->
     return {"P": metrics["OP"], "R": metrics["OR"], "F1": metrics["OF1"]}
 
 
+def precision_recall_at_k_by_image(
+    targets: np.ndarray, scores: np.ndarray, k: int
+) -> dict[str, float]:
+    """P, R and "hit" in percent, each of one image with its `k` best classes, averaged over the
+    images (Cole et al. 2021, official code).
+
+    "hit" counts the images of which at least one of the k is present. An image without a label has
+    P, R and hit 0. Ties as in `precision_recall_f1_at_k`.
+    """
+    targets, scores = _aligned(targets, scores)
+    hits, guesses, present = _counts(targets.T, _top_k(targets, scores, k).T)  # of each image
+    found = {
+        "P": hits / np.maximum(guesses, 1),
+        "R": hits / np.maximum(present, 1),
+        "hit": hits > 0,
+    }
+    return {name: 100 * float(np.mean(values)) for name, values in found.items()}
+
+
 def centroid_distances(
     features: np.ndarray,
     targets: np.ndarray,

@@ -194,16 +194,26 @@ def test_start_and_descent_of_lp_plus_plus():
     x, labels = data["features"], data["labels"]
     present = F.one_hot(labels).bool()
     texts = data["text_weights_DxK"].T
-    blend, *rates = lp_plus_plus.start(x, present, texts)
+
+    def begin():
+        blend, *rates = lp_plus_plus.start(x, present, texts)
+        blend.bias = data["init_bias"].clone()
+        return blend, rates
+
+    blend, rates = begin()
     close(blend.weight, data["init_W"].numpy())
     assert rates[0] == pytest.approx(float(data["lr_w"]), rel=1e-5)
     assert rates[1] == pytest.approx(float(data["lr_alpha"]), rel=1e-5)
     assert float(blend.alpha[0]) == pytest.approx(float(data["init_alpha"]), rel=1e-5)
-    blend.bias = data["init_bias"].clone()
     losses = lp_plus_plus.descend(blend, lambda z: F.cross_entropy(z, labels), x, rates, 40)
     for epoch in (1, 2, 3, 10, 11, 21, 40):
         value = float(data[f"loss_after_{epoch}"])
         assert losses[epoch - 1] == pytest.approx(value, rel=2e-4, abs=1e-8), epoch
+        some, _ = begin()
+        lp_plus_plus.descend(some, lambda z: F.cross_entropy(z, labels), x, rates, epoch)
+        right = some(data["test_features"]).argmax(1) == data["test_labels"]
+        value = float(data[f"acc_test_{epoch}"])
+        assert 100 * right.float().mean().item() == pytest.approx(value, rel=1e-5), epoch
 
 
 def test_rows_columns_and_fusion_of_sparc():
@@ -224,7 +234,8 @@ def test_rows_columns_and_fusion_of_sparc():
     close(torch.stack(scores, 1), vectors["pca_scores"])
     fused = sparc.fuse(ensemble, columns, directions)
     close(fused, vectors["fused"])
-    for scores, name in ((data["ensemble_cossim"], "raw"), (fused, "sparc")):
+    some = {"raw": data["ensemble_cossim"], "normalize_only": ensemble, "sparc": fused}
+    for name, scores in some.items():
         found = 100 * metrics.average_precision(vectors["gts"].astype(np.int8), scores.numpy())
         close(found, vectors[f"AP_{name}"])
 

@@ -280,7 +280,9 @@ def test_role_follows_the_official_estimator_step_by_step():
         optimizer.step()
         close(value, data[f"role_loss_{step}"])
         if step == 0:
+            close(value, data["role_loss_step0"])
             close(layer.weight.grad, data["role_gradW_step0"])
             close(loss.estimates.grad, data["role_gradEst_step0"])
     close(layer.weight, data["role_W6"], 1e-4)
+    close(layer.bias, data["role_b6"], 1e-4)
     close(loss.estimates, data["role_est_logits6"], 1e-4)

@@ -75,9 +75,16 @@ def test_cole_on_the_real_lists_of_voc2012(monkeypatch):
     assert (task.train.y[np.arange(len(kept)), kept] == PRESENT).all()
     assert ((task.train.y == PRESENT).sum(1) == 1).all() and not (task.train.y == ABSENT).any()
     assert len(order) == 5717 and (task.val.y != UNKNOWN).all()  # "clean" validation labels
-    observed = masks.cole_labels(y[:5717], 1200)
-    digest = hashlib.sha256(np.where(observed == PRESENT, 1, 0).astype(np.int8).tobytes())
-    assert digest.hexdigest() == vectors["train_sha256_obs_int8"]
+    for part, own in (("train", y[:5717]), ("val", test_y)):
+        observed = masks.cole_labels(own, 1200) == PRESENT
+        digest = hashlib.sha256(observed.astype(np.int8).tobytes()).hexdigest()
+        assert digest == vectors[f"{part}_sha256_obs_int8"]
+        np.testing.assert_array_equal(observed.argmax(1), vectors[f"{part}_obs_class"])
+        np.testing.assert_array_equal(observed.sum(0), vectors[f"{part}_obs_counts"])
+    other = vectors["scpnet_train_class"]  # the protocol "splc": another draw
+    assert "78 %" in single_positive.APART
+    assert round(100 * (other == vectors["train_obs_class"]).mean()) == 78
+    assert round(100 * (y[np.arange(5717), other] == PRESENT).mean()) == 96  # else difficult
 
 
 def test_community_mask_bit_for_bit():

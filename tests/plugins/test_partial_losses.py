@@ -47,10 +47,10 @@ def test_epr_and_ranking_of_cole():
     targets, expected = unknown_for_zero(data["labels_obs"]), float(data["expected_num_pos"])
     epr = partial(losses.expected_positive_regularization, expected=expected)
     reproduces(epr, data["logits"], targets, data["epr_loss"], data["epr_grad"])
-    close(
-        losses.expected_positives(torch.sigmoid(torch.from_numpy(data["logits"])), expected),
-        data["epr_reg"],
-    )
+    p = torch.sigmoid(torch.from_numpy(data["logits"]))
+    close(losses.expected_positives(p, expected), data["epr_reg"])
+    others = [name for name in data if name.endswith("_reg") and name != "epr_reg"]
+    assert len(others) == 8 and not any(data[name] for name in others)  # the only one with a term
 
     def ranking(z, y):
         return losses.pairwise_ranking(torch.sigmoid(z), y) / z.numel()
@@ -252,6 +252,14 @@ def test_other_losses_in_the_file_of_gr():
     reproduces(hill, logits, targets, data["hill_loss"], data["hill_loss_grad"])
     known = partial(losses.ignore_unknown, eps=1e-7)
     reproduces(known, logits, targets, data["EPR_loss"], data["EPR_loss_grad"])
+
+    def weighed(z, y):
+        """Its positives weigh 8, of nine classes; the unknown cells 0.9, all of them as absent."""
+        confident = {"slope": 0.0, "offset": -torch.inf, "center": 0.0, "width": torch.inf}
+        absent = losses.generalized_robust(z, y, **{**confident, "q_negative": 0.99})
+        return 0.9 * absent + (8 - 0.9) * known(z, y)
+
+    reproduces(weighed, logits, targets, data["weight_loss"], data["weight_loss_grad"])
 
 
 MODES = ("negative", "negative", "ignore", "ignore_normalize", "selective", "selective")

@@ -308,6 +308,19 @@ def test_golden_dualcoop():
             assert result == pytest.approx(expected, abs=1e-6)
 
 
+def test_golden_cole():
+    """Precision and recall of each image; a class and an image have no positive."""
+    golden = np.load(GOLDEN / "setting_cole.npz")
+    targets, scores = golden["m_true"].astype(np.int8), golden["m_pred"]
+    view = View(np.ones(len(targets), bool), np.ones(targets.shape[1], bool))
+    found = metrics.evaluate(targets, scores, view, calibration=(1, 0), threshold=0.5)
+    assert found["mAP_official"] == pytest.approx(float(golden["m_map"]))
+    for k in (1, 3, 5):
+        found = metrics.precision_recall_at_k_by_image(targets, scores, k)
+        for name, theirs in (("P", "prec_at"), ("R", "rec_at"), ("hit", "top")):
+            assert found[name] == pytest.approx(100 * float(golden[f"m_{theirs}_{k}"]))
+
+
 @pytest.mark.parametrize("ties", ["", "_ties"])
 def test_golden_lmclip(ties):
     golden = np.load(GOLDEN / "metrics_lmclip.npz")

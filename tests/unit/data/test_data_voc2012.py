@@ -32,21 +32,26 @@ def real(part):
     return [name.decode() for name in data[f"{part}_image_ids"]], labels.astype(np.int8), count
 
 
-def test_real_lists_are_read_bit_for_bit(tmp_path, monkeypatch):
-    """The training part; of the other one a few images only, because each costs a file."""
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_real_lists_are_read_bit_for_bit(tmp_path, monkeypatch, part):
+    """One part; of the other one a single image, because each costs a file."""
     monkeypatch.setattr(voc2012, "ImageFiles", lambda root, names: None)
     monkeypatch.setattr(voc2012, "file_sizes", lambda root, names, name: np.zeros(len(names)))
     data = golden("setting_voc2012_real.npz")
-    names, labels, count = real("train")
+    names, labels, count = real(part)
     flags = 2 * labels[::-1] - 1  # in another order than the sorted one
-    write_lists(tmp_path, {"train": names[::-1], "val": ["x"]}, {"train": flags, "val": flags[:1]})
+    other, ours = {"train": "val", "val": "train"}[part], {"train": "train", "val": "test"}[part]
+    write_lists(tmp_path, {part: names[::-1], other: ["x"]}, {part: flags, other: flags[:1]})
     assert voc2012.missing(tmp_path) == []
     dataset = voc2012.load(tmp_path)
-    assert len(dataset.splits["train"]) == count == voc2012.SIZES["train"]
-    digest = hashlib.sha256(dataset.y[:count].tobytes()).hexdigest()
-    assert digest == data["train_sha256_labels_int8"]
-    found = "\n".join(name.split("/")[-1][:-4] for name in dataset.names[:count])
-    assert hashlib.sha256(found.encode()).hexdigest() == data["train_sha256_ids"]
+    rows = dataset.splits[ours]
+    assert len(rows) == count == voc2012.SIZES[ours]
+    y = dataset.y[rows]
+    np.testing.assert_array_equal((y == PRESENT).sum(0), data[f"{part}_full_counts"])
+    digest = hashlib.sha256(y.tobytes()).hexdigest()
+    assert digest == data[f"{part}_sha256_labels_int8"]
+    found = "\n".join(dataset.names[row].split("/")[-1][:-4] for row in rows)
+    assert hashlib.sha256(found.encode()).hexdigest() == data[f"{part}_sha256_ids"]
 
 
 def small(flag=1):
