@@ -21,7 +21,8 @@ from benchmark.sweep.dask import NoScheduler, require_scheduler
 from benchmark.sweep.schedule import parse_duration, run_jobs
 from benchmark.sweep.slots import machine_slots
 
-PASSED_ON = ("LOWLABEL_ALLOW_SUBSET",)  # to the workers of a cluster, which have their own
+# to the workers of a cluster, which have an environment of their own
+PASSED_ON = ("LOWLABEL_ALLOW_SUBSET", "LOWLABEL_MODEL_CONFIGS")
 
 
 def prepare(arguments: argparse.Namespace, suite: Suite) -> Callable[[], int]:

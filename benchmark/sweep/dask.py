@@ -6,12 +6,9 @@ import importlib.util
 import logging
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any  # a Dask client: `distributed` has no types
-
-import joblib
 
 from benchmark.spec import JsonObject
 
@@ -42,9 +39,6 @@ def require_scheduler(address: str) -> None:
         raise ValueError("the dask backend needs --address, e.g. --address tcp://host:8786")
     if importlib.util.find_spec("distributed") is None:
         raise ValueError('the dask backend needs: pip install -e ".[cluster]"')
-    # what Dask and its event loop log when a scheduler goes away; we say it in a sentence
-    for name in ("distributed", "asyncio", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         socket.create_connection(parse_address(address), timeout=CONNECT).close()
     except (OSError, OverflowError) as error:
@@ -52,6 +46,14 @@ def require_scheduler(address: str) -> None:
             f"no dask scheduler answers at {address} ({error}): start it with `dask scheduler`, "
             f"then the same command continues"
         ) from error
+
+
+def _hush() -> None:
+    """What Dask and its event loop log when a scheduler goes away, we say in a sentence. After
+    Dask's import, which gives each of its loggers a level."""
+    for name in ("asyncio", "tornado", *logging.root.manager.loggerDict):
+        if name.split(".")[0] in ("asyncio", "tornado", "distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _workers(client: Any, address: str) -> JsonObject:
@@ -66,33 +68,23 @@ def _workers(client: Any, address: str) -> JsonObject:
 def spread_over_dask(
     address: str, per_gpu: int, supervise: Callable[[str], None], folder: str
 ) -> None:
-    """Runs `supervise(folder)` for every slot of every worker, through joblib; returns when all of
-    them returned.
+    """Runs `supervise(folder)` for every slot of every worker; returns when all of them returned.
 
     Dask moves a task that needs a resource to no worker that joins later, so each worker's share is
-    handed out when it joins. What a dying worker held, Dask starts again on another one. Raises
-    what joblib or Dask raise when tasks are lost, e.g. because the scheduler went away.
+    handed out when it joins. What a dying worker held, Dask starts again on another one. The tasks
+    are Dask's own: joblib would compute the share of a lone worker with one thread in this process.
+    Raises what a supervisor raised, or Dask when tasks are lost, e.g. because the scheduler went
+    away.
     """
     import distributed  # of the extra [cluster]
 
-    problems: list[Exception] = []
-
-    def hand_out(client: Any, count: int, resources: dict[str, float]) -> None:
-        try:
-            with joblib.parallel_config(
-                backend="dask", client=client, resources=resources, n_jobs=-1
-            ):
-                tasks = (joblib.delayed(supervise)(folder) for _ in range(count))
-                joblib.Parallel(batch_size=1, pre_dispatch="all")(tasks)
-        except Exception as problem:  # a thread cannot raise into the one that waits for it
-            problems.append(problem)
-
     known: set[str] = set()
-    threads: list[threading.Thread] = []
+    tasks: list[Any] = []
     require_scheduler(address)
+    _hush()
     client = distributed.Client(address, timeout=CONNECT)
     try:
-        while not threads or any(thread.is_alive() for thread in threads):
+        while not tasks or not all(task.done() for task in tasks):
             workers = _workers(client, address)
             for name in workers.keys() - known:
                 known.add(name)
@@ -101,13 +93,15 @@ def spread_over_dask(
                 # any case.
                 count = workers[name]["nthreads"] if gpus is None else int(gpus * per_gpu)
                 resources = {} if gpus is None else {"GPU": 1 / per_gpu}
-                threads.append(
-                    threading.Thread(target=hand_out, args=(client, count, resources), daemon=True)
-                )
-                threads[-1].start()
+                tasks += [
+                    client.submit(supervise, folder, pure=False, resources=resources)
+                    for _ in range(count)
+                ]
             time.sleep(POLL)
+        if any(task.cancelled() for task in tasks):
+            require_scheduler(address)  # as above
+        for task in tasks:
+            task.result()
     finally:
         with contextlib.suppress(Exception):  # a scheduler that is gone does not say goodbye
             client.close(timeout=2)
-    if problems:
-        raise problems[0]

@@ -1,9 +1,9 @@
 """Spreads the runs of a sweep over the slots of one machine or of a cluster, and survives what the
 runs do.
 
-joblib spreads *supervisors* (`supervisor.py`), not runs: when a loky worker dies, its siblings are
-killed and the queue is dropped, so no work may live in one. Supervisors that die are started again
-and find by themselves what is left.
+joblib, or Dask, spreads *supervisors* (`supervisor.py`), not runs: when a loky worker dies, its
+siblings are killed and the queue is dropped, so no work may live in one. Supervisors that die are
+started again and find by themselves what is left.
 """
 
 import contextlib

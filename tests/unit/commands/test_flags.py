@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import run_all
-from benchmark import commands
+from benchmark import commands, data
 from benchmark.store import Store
+from tests.fixtures.miniatures import build_voc2007
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = ["--settings", "partial(known=.5)", "--datasets", "digits", "--seeds", "0", "--limit", "60"]
@@ -87,6 +88,21 @@ def test_tables_only_and_open(out, monkeypatch):
     assert list((out / "tables").glob("*.tex")) and not (out / "report.html").exists()
     assert main("report", "--out", str(out), "--open") == 0
     assert opened == [(out / "report.html").resolve().as_uri()]
+
+
+def test_shorter_lists_only_where_they_are_meant(tmp_path, monkeypatch):
+    monkeypatch.delenv("LOWLABEL_ALLOW_SUBSET", raising=False)
+    build_voc2007(tmp_path / "voc")
+    axes = ["--settings", "partial(known=.5)", "--datasets", "voc2007", "--seeds", "0"]
+    axes += ["--methods", "zero_shot_clip", "--encoders", "pocket-RN", "--limit", "16"]
+    flags = ["--data", str(tmp_path / "voc"), "--out", str(tmp_path / "out"), "--backend", "inline"]
+    data._load.cache_clear()
+    assert main(*axes, *flags) == 1
+    record = only(tmp_path / "out")
+    assert record["status"] == "failed" and "add --allow-subset" in record["error"]["message"]
+    assert main(*axes, *flags, "--allow-subset") == 0
+    record = only(tmp_path / "out")
+    assert record["status"] == "done" and any("subset" in note for note in record["task"]["notes"])
 
 
 def test_timeout_pdb_and_plugin(tmp_path, monkeypatch, capsys):

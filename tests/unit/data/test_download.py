@@ -12,7 +12,8 @@ from threading import Thread
 
 import pytest
 
-from benchmark import data
+import run_all
+from benchmark import commands, data
 from benchmark.data.download import archives, fetch, transfer
 from benchmark.data.download.fetch import DownloadError
 from benchmark.data.download.sources import LICENCES, SOURCES, STEPS, Source
@@ -110,6 +111,19 @@ def link(name, target, kind):
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target
     return info
+
+
+def test_the_command_fetches_once(tmp_path, server, put, monkeypatch, capsys):
+    put("list.txt", TEXT, provides="list.txt")
+    flags = ["data", "voc2007", "--download", "--data", str(tmp_path)]
+    for _ in range(2):
+        assert commands.main(flags, run_all.QUICK, run_all.FULL) == 0
+        assert "verified" in capsys.readouterr().out
+    assert (tmp_path / "list.txt").read_bytes() == TEXT and len(server.requests) == 1
+    put("gone.txt", TEXT, provides="gone.txt")
+    server.files.clear()
+    assert commands.main(flags, run_all.QUICK, run_all.FULL) == 2
+    assert "gone.txt cannot be had: 404" in capsys.readouterr().err
 
 
 # ---- transfer ------------------------------------------------------------------------------------

@@ -64,11 +64,12 @@ def machine(tmp_path, monkeypatch):
     return ["run", *axes, "--datasets", "digits", "--limit", "40", "--out", str(tmp_path / "out")]
 
 
-def was_on_the_gpu(tmp_path) -> None:
+def was_on_the_gpu(tmp_path, shared_by: int = 1) -> None:
     (record,) = Store(tmp_path / "out").records()
     assert record["error"] == {}
     assert record["cost"]["device"] == "Pretended GPU"
     assert record["cost"]["peak_gpu_mb"] == 1.0
+    assert record["cost"]["shared_by"] == shared_by
     assert [path.name for path in (tmp_path / "leases").iterdir()] == ["GPU-1234-0.lock"]
 
 
@@ -76,9 +77,9 @@ def test_a_sweep_on_a_gpu_from_the_command_to_the_record(tmp_path, machine, monk
     """nvidia-smi lists a GPU, a slot of it is leased, and CUDA is initialised in the fork that
     computes the run, not in the process that it is forked from."""
     monkeypatch.setattr(gpus, "torch_has_cuda", lambda: True)
-    flags = [*machine, "--backend", "threading"]
+    flags = [*machine, "--backend", "threading", "--per-gpu", "2"]
     assert commands.main(flags, run_all.QUICK, run_all.FULL) == 0
-    was_on_the_gpu(tmp_path)
+    was_on_the_gpu(tmp_path, shared_by=2)
 
 
 def test_a_sweep_on_a_gpu_in_the_process_of_the_command(tmp_path, machine):
