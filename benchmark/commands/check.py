@@ -7,11 +7,13 @@ encoder.
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import functools
 import json
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -23,12 +25,15 @@ from benchmark.clip.encoder import Clip
 from benchmark.clip.encoder_name import parse_encoder
 from benchmark.commands import check_datasets, check_settings
 from benchmark.commands.suite import Suite
+from benchmark.run.blindfold import blindfold
 from benchmark.run.execute import seed_everything
-from benchmark.run.parts import make_world, predict
+from benchmark.run.parts import World, make_world, predict
 from benchmark.run.reach import ways_to
 from benchmark.run.selection import Selection
+from benchmark.run.task_record import describe_task
 from benchmark.spec import Choice
 from benchmark.staleness import require_blind
+from benchmark.store import Store
 from benchmark.task import ABSENT, PRESENT, UNKNOWN, Labels, Method, Run, Task, View, seed_for
 
 ZERO_SHOT = "zero_shot_clip"  # the method that others must beat
@@ -43,9 +48,11 @@ def _clip() -> Clip:
 
 
 @cache
-def _features() -> Path:
-    """One bank folder for all checks of a process."""
-    return Path(tempfile.mkdtemp(prefix="lowlabel-check-"))
+def _out() -> Path:
+    """One result folder for all checks of a process, with the truth in it that runs leave there."""
+    out = Path(tempfile.mkdtemp(prefix="lowlabel-check-"))
+    describe_task(toy_task(), Store(out))
+    return out
 
 
 def toy_task(hidden: str = "true", test: str = "true", unseen: int = 0) -> Task:
@@ -86,18 +93,33 @@ def make_method(name: str, fast: bool = True) -> Method:
     return registry.make("methods", name, given, "pocket" if "pocket" in plugin.PRESETS else "")
 
 
+def fitted(method: Method, task: Task, seed: int = 0) -> World:
+    """The task and its parts after the method was fitted to them through the engine."""
+    world = make_world(task, _clip(), method, _out(), torch.device("cpu"), seed)
+    seed_everything(seed)
+    with run_of(seed) as run, blindfolded():
+        method.fit(world.clip, world.train, world.val, run)
+    return world
+
+
 def fitted_scores(method: Method, task: Task, seed: int = 0) -> np.ndarray:
     """Test scores (N_test, C) of the method after fitting it through the engine."""
-    world = make_world(task, _clip(), method, _features(), torch.device("cpu"), seed)
-    seed_everything(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        method.fit(
-            world.clip,
-            world.train,
-            world.val,
-            Run(seed=seed, device=torch.device("cpu"), folder=Path(folder)),
-        )
-    return predict(world, world.test, task.classes)
+    world = fitted(method, task, seed)
+    with blindfolded():
+        return predict(world, world.test, task.classes)
+
+
+@contextlib.contextmanager
+def run_of(seed: int) -> Iterator[Run]:
+    """What the engine lends to a fit; its folder lies where that of a run does, and vanishes."""
+    folder = Store(_out()).attempt("check")
+    yield Run(seed=seed, device=torch.device("cpu"), folder=folder)
+    shutil.rmtree(folder)
+
+
+def blindfolded() -> contextlib.AbstractContextManager[None]:
+    """As in a run, what holds labels on the disk is closed to the method."""
+    return blindfold(_out(), str(data.root()))
 
 
 # ---- the checks ----------------------------------------------------------------------------------
@@ -133,9 +155,8 @@ def no_hidden_label_is_in_reach(name: str) -> None:
     the method imports nothing that does."""
     require_blind(name, registry.plugin_files())
     task, method = toy_task(), make_method(name)
-    world = make_world(task, _clip(), method, _features(), torch.device("cpu"), 0)
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(seed=0, device=torch.device("cpu"), folder=Path(folder))
+    world = make_world(task, _clip(), method, _out(), torch.device("cpu"), 0)
+    with run_of(seed=0) as run:
         selection = Selection("oracle", world, run)
         handed = (world.clip, world.train, world.val, run)
         truth = task.dataset.y[np.concatenate([task.train.rows, task.val.rows])]
@@ -202,16 +223,9 @@ def vocabulary_is_as_declared(name: str) -> None:
 def images_are_scored_alone(name: str) -> None:
     """An image's scores do not depend on the images that share its batch."""
     method, task = make_method(name), toy_task()
-    world = make_world(task, _clip(), method, _features(), torch.device("cpu"), 0)
-    with tempfile.TemporaryDirectory() as folder:
-        method.fit(
-            world.clip,
-            world.train,
-            world.val,
-            Run(seed=0, device=torch.device("cpu"), folder=Path(folder)),
-        )
+    world = fitted(method, task)
     (x, _), *_ = world.test.batches(8)
-    with torch.no_grad():
+    with torch.no_grad(), blindfolded():
         together = method.predict(world.clip, x, task.classes)
         alone = torch.cat(
             [method.predict(world.clip, x[i : i + 1], task.classes) for i in range(len(x))]
