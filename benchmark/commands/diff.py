@@ -102,20 +102,28 @@ def _selection(a: Spec, b: Spec) -> list[str]:
 
 
 def _labels(a: TaskRecord, b: TaskRecord) -> list[str]:
-    if not a or not b:
-        return []
+    """A record may come from anybody: what it does not say is not compared."""
     lines = []
-    if a["fingerprint"] != b["fingerprint"]:
+    if _differ("fingerprint", a, b):
         lines.append(
-            f"Other test labels or images: {a['n_test']} against {b['n_test']} test images."
+            f"Other test labels or images: {a.get('n_test')} against {b.get('n_test')} test images."
         )
-    if a["labels"] != b["labels"]:
-        lines.append(f"known_rate: {a['known_rate']:.4g} against {b['known_rate']:.4g}")
-        lines.append(f"n_train: {a['n_train']} against {b['n_train']}")
-        lines.append(f"n_val: {a['n_val']} against {b['n_val']}")
-        positives = sum(a["known_positives"]), sum(b["known_positives"])
+    if _differ("labels", a, b):
+        lines += [
+            f"{name}: {_said(a.get(name))} against {_said(b.get(name))}"
+            for name in ("known_rate", "n_train", "n_val")
+        ]
+        positives = [sum(filter(None, one.get("known_positives", []))) for one in (a, b)]
         lines.append(f"known positive labels: {positives[0]} against {positives[1]}")
     return lines
+
+
+def _differ(name: str, a: TaskRecord, b: TaskRecord) -> bool:
+    return bool(a and b) and a.get(name) != b.get(name)
+
+
+def _said(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _code(a: Provenance, b: Provenance) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark import metrics, registry
+from benchmark import metrics, registry, traces
 from benchmark.clip.precision import switched
 from benchmark.run import cost, provenance
 from benchmark.run.blindfold import blindfold
@@ -117,6 +117,7 @@ class Attempt:
         self.selection = Selection(spec.selection, self.world, self.run)
         if self.job.tensorboard:
             self.run.tensorboard = _tensorboard(self.run.folder, spec)
+        self.engine = traces.engine()
 
     def fit(self) -> None:
         """The fit of this run alone."""
@@ -158,6 +159,7 @@ class Attempt:
         record["cost"]["trainable_parameters"] = _trainable_parameters(world.method)
         with self.meter.phase("predict"):
             scores, val_scores = self.predict("test"), self.predict("val")
+        self.require_engine()
         record["provenance"]["weights_sha256"] = world.clip.weights_sha256
         record["metrics"], record["per_class"] = score(world.task, scores, val_scores)
         for views in self.selection.others():
@@ -166,6 +168,13 @@ class Attempt:
             _add_centroid_distances(record["metrics"], world)
         _write_examples(world, run.folder)
         self.scores, record["status"] = scores, "done"
+
+    def require_engine(self) -> None:
+        """Raises `ValueError` when the method has replaced a function of the suite: nobody knows
+        what the numbers would be."""
+        changed = traces.left(self.engine, traces.engine())
+        if changed:
+            raise ValueError(f"{changed[0]} is not what it was when the method began to learn")
 
     def written(self) -> Record:
         """The record, on disk."""

@@ -179,6 +179,8 @@ def predict(world: World, part: Part, classes: tuple[str, ...]) -> np.ndarray:
             raise ValueError(
                 f"predict returned shape {tuple(logits.shape)}, wanted {(len(x), len(classes))}."
             )
+        if logits.is_complex():
+            raise ValueError("predict returned complex numbers, wanted real ones.")
         scores[start : start + len(x)] = logits.float().cpu().numpy()
         start += len(x)
     if not np.isfinite(scores).all():

@@ -30,10 +30,9 @@ from typing import NamedTuple
 
 import psutil
 
-from benchmark import staleness
+from benchmark import staleness, traces
 from benchmark.spec import Job, JsonObject
 from benchmark.store import Failure, Record
-from benchmark.sweep import traces
 
 LARGEST_READ = 1 << 16
 MOST_DESCRIPTORS = 253  # that Linux sends at once

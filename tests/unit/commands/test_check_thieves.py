@@ -4,7 +4,7 @@ process, does not pass `check`, and what opens a file of labels ends as a failed
 import pytest
 
 import run_all
-from benchmark import commands, registry
+from benchmark import commands, metrics, registry
 from benchmark.commands import new
 from benchmark.store import Store
 
@@ -61,6 +61,16 @@ def main(*argv):
     return commands.main(list(argv), run_all.QUICK, run_all.FULL)
 
 
+def failure(plugin, *more):
+    """Why the run of a plugin failed."""
+    flags = ["--settings", "partial(known=.5)", "--datasets", "digits", "--seeds", "0"]
+    flags += ["--limit", "16", "--backend", "inline", *more]
+    assert main("run", "--methods", plugin, *flags) == 1
+    (record,) = Store("results").records()
+    assert record["status"] == "failed" and not record["metrics"]
+    return record["error"]["message"]
+
+
 @pytest.mark.parametrize("way", FROM_DISK)
 def test_labels_from_the_disk(thief, way, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("LOWLABEL_DATA", str(tmp_path / "data"))
@@ -69,12 +79,7 @@ def test_labels_from_the_disk(thief, way, capsys, tmp_path, monkeypatch):
     printed = capsys.readouterr().out
     assert "FAILED  same_seed_same_scores: PermissionError" in printed
     assert CLOSED in printed and "nothing to steal" not in printed
-    flags = ["--settings", "partial(known=.5)", "--datasets", "digits", "--seeds", "0"]
-    flags += ["--limit", "16", "--backend", "inline", "--data", "data"]
-    assert main("run", "--methods", plugin, *flags) == 1
-    (record,) = Store("results").records()
-    assert record["status"] == "failed" and CLOSED in record["error"]["message"]
-    assert not record["metrics"]
+    assert CLOSED in failure(plugin, "--data", "data")
 
 
 @pytest.mark.parametrize("way", FROM_MEMORY)
@@ -82,3 +87,17 @@ def test_labels_from_the_memory(thief, way, capsys):
     """No run can keep a plugin from looking about in its own process; `check` finds out."""
     assert main("check", thief(f"takes_{way}", FROM_MEMORY[way], SCORED)) == 1
     assert "FAILED  hidden_labels_have_no_influence" in capsys.readouterr().out
+
+
+def test_a_method_that_replaces_what_measures_it_has_no_number(thief, monkeypatch):
+    monkeypatch.setattr(metrics, "average_precision", metrics.average_precision)  # put back after
+    lines = """import benchmark.metrics
+        benchmark.metrics.average_precision = lambda y, scores: np.ones(y.shape[1])
+        """
+    said = failure(thief("measures_itself", lines))
+    assert said.startswith("benchmark.metrics.average_precision is not what it was")
+
+
+def test_complex_scores_are_no_scores(thief):
+    scored = "        return torch.zeros(len(x), len(classes), dtype=torch.complex64)\n"
+    assert "complex" in failure(thief("complex_scores", "", scored))

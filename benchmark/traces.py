@@ -16,6 +16,7 @@ LIBRARIES = (
 )  # fmt: skip
 CLASSES = ("Tensor", "Module", "Generator")  # of those, whose methods are looked at as well
 PROJECT = ("benchmark", "methods", "settings")
+ENGINE = ("benchmark.metrics", "benchmark.run.", "benchmark.store")  # what scores and records a run
 SWITCHES = (
     "get_default_dtype", "get_num_threads", "is_grad_enabled", "get_float32_matmul_precision",
     "are_deterministic_algorithms_enabled", "is_anomaly_enabled",
@@ -37,6 +38,15 @@ def state() -> dict[str, object]:
         ours = name.partition(".")[0] in PROJECT
         if ours or name in LIBRARIES:
             found |= _callables(name, vars(module), deep=ours)
+    return found
+
+
+def engine() -> dict[str, object]:
+    """As `state`, of the code that scores a run and writes its record."""
+    found: dict[str, object] = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(ENGINE):
+            found |= _callables(name, vars(module), deep=True)
     return found
 
 
