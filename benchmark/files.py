@@ -1,8 +1,10 @@
 """What store, sweep, banks and downloads do to files: atomic writes and locks that die with their
 holder."""
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import IO
 
@@ -47,6 +49,17 @@ def share(folder: Path) -> None:
         )
     before = os.umask(0o077)
     os.umask(before & ~state.st_mode)
+
+
+def read_file(path: Path, most: int = -1) -> bytes:
+    """The bytes of a file, `most` of them. A received folder may hold anything under any name:
+    what is no file (a pipe, a device that never ends) is an `OSError` and is not waited for."""
+    # O_NONBLOCK: opening a pipe would wait for somebody who writes to it
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        return file.read(most)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmark.files import read_file
 from benchmark.spec import JsonObject
 
 LARGEST = 64_000_000  # bytes of a record; the largest of NUS-WIDE have about one million
@@ -40,8 +41,7 @@ def load(path: Path) -> JsonObject:
     Raises `FileNotFoundError` when there is none and `Damaged` for anything else.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        content = read_file(path, LARGEST + 1)
         if len(content) > LARGEST:
             raise ValueError(f"more than {LARGEST:,} bytes")
         state = msgspec.json.decode(content)  # stricter than `json`: NaN, 1e999, lone surrogates
@@ -63,6 +63,11 @@ def load(path: Path) -> JsonObject:
     return state
 
 
+def describes_a_run(state: object) -> bool:
+    """Whether the JSON of a spec has the types that its readers rely on."""
+    return _spec(state)
+
+
 def sealed(state: JsonObject) -> bool:
     """Whether the record is as it was written, to the last digit."""
     return state.get("seal") == seal(state)
@@ -72,7 +77,7 @@ def check_scores(path: Path, expected: str) -> None:
     """Raises `Damaged` when the file of scores is not the one that the record was written with. One
     that is gone is no alteration: the record stands without it."""
     try:
-        found = checksum(path.read_bytes())
+        found = checksum(read_file(path))
     except FileNotFoundError:
         return
     except OSError as error:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.files import write_atomically
+import msgspec
+
+from benchmark.files import read_file, write_atomically
+from benchmark.integrity import describes_a_run
 from benchmark.spec import Spec
 
 
@@ -39,11 +42,12 @@ def kept(out: Path) -> list[Planned]:
     found: dict[str, Planned] = {}
     for path in sorted(out.glob("plans/*.json")):
         try:
-            plan = json.loads(path.read_bytes())
+            plan = msgspec.json.decode(read_file(path))
             for run in plan["runs"]:
-                spec = Spec.from_json(run["spec"])
-                state = "n/a" if "reason" in run else "todo"
-                found[spec.id] = Planned(spec, state, run.get("reason", ""), plan["command"])
-        except (OSError, ValueError, KeyError, TypeError):
+                texts = run.get("reason", ""), plan["command"]
+                if describes_a_run(run["spec"]) and set(map(type, texts)) == {str}:
+                    spec = Spec.from_json(run["spec"])
+                    found[spec.id] = Planned(spec, "n/a" if "reason" in run else "todo", *texts)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
     return list(found.values())

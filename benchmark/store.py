@@ -14,6 +14,7 @@ import json
 import math
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd  # imported where it is used: a supervisor reads records and must start fast
 
 NEXT_RECORD, NEXT_SCORES = ".record.json.next", ".scores.npy.next"  # whole, about to be named
+LARGEST_TASK = 1_000_000_000  # bytes unpacked; NUS-WIDE has about ten million
 SIDE_FILES = ("history.csv", "examples.npz", "checkpoints", "tensorboard")
 
 
@@ -403,7 +405,14 @@ class Store:
     def task(self, fingerprint: str) -> dict[str, np.ndarray]:
         """The arrays of `write_task`. Raises `FileNotFoundError` when no run of that task has
         ended."""
-        with np.load(self.out / "tasks" / f"{fingerprint}.npz", allow_pickle=False) as arrays:
+        path = self.out / "tasks" / f"{fingerprint}.npz"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is gone")
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > LARGEST_TASK:  # a few kilobytes may unpack to any size
+            raise integrity.Damaged(f"it would unpack to {size:,} bytes")
+        with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
 
     @contextlib.contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.files import ROOT, write_atomically
+from benchmark.files import ROOT, read_file, write_atomically
 from benchmark.staleness import code_digest
 from benchmark.store import Record
 
@@ -66,8 +66,8 @@ def before(out: Path, records: Iterable[Record]) -> Inputs:
 def summary(out: Path) -> str | None:
     """The text of the report that stands, None where it would come out otherwise."""
     # whatever is wrong with the note, a new report mends it
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        state = json.loads((out / "cache" / "report.json").read_bytes())
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        state = json.loads(read_file(out / "cache" / "report.json"))
         codes = [(str(m), str(s), str(d), dict(p)) for m, s, d, p in state["codes"]]
         if state["made"] == _made(out) and state["made_from"] == Inputs(out, codes).digest:
             return str(state["text"])
@@ -82,16 +82,21 @@ def _files(out: Path) -> Iterator[str]:
                 yield f"{run.name}/{_stamp(file)}"
     for folder in ("tasks", "plans"):
         for file in _entries(out / folder):
-            whole = hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
-            yield f"{folder}/{file.name} {whole}"
+            yield f"{folder}/{file.name} {_whole(Path(file.path))}"
 
 
 def _sources() -> Iterator[str]:
     for folder in CODE:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in SOURCES:
-                whole = hashlib.sha256(path.read_bytes()).hexdigest()
-                yield f"{path.relative_to(ROOT)} {whole}"
+                yield f"{path.relative_to(ROOT)} {_whole(path)}"
+
+
+def _whole(path: Path) -> str:
+    try:
+        return hashlib.sha256(read_file(path)).hexdigest()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _code(key: tuple[str, str, str, dict[str, str]]) -> str:
@@ -115,5 +120,5 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _stamp(entry: os.DirEntry[str]) -> str:
-    state = entry.stat()
+    state = entry.stat(follow_symlinks=False)  # a link may lead nowhere
     return f"{entry.name} {state.st_size} {state.st_ino} {state.st_mtime_ns} {state.st_ctime_ns}"

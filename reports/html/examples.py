@@ -100,6 +100,8 @@ def _line(
 def _region_weights(path: Path, classes: int) -> tuple[NDArray[np.float32], tuple[int, int]] | None:
     """(n, R, C) weights and (h, w) of their grid; None where there are none, or a damaged file."""
     try:
+        if not path.is_file():
+            return None
         with np.load(path, allow_pickle=False) as stored:
             weights, (h, w) = stored["region_weights"].astype(np.float32), stored["grid"].tolist()
     # numpy and zipfile raise whatever a broken file leads to

@@ -16,7 +16,7 @@ ARROWS = {
     "spec": "",
     "task": "spec",
     "metrics": "task",
-    "integrity": "spec",
+    "integrity": "files spec",
     "parameters": "",
     "sources": "files",
     "store": "files integrity spec",
@@ -34,7 +34,7 @@ ARROWS = {
     "estimate": "clip data spec store task",
     "plan": "clip data estimate presets registry spec staleness store task",
     "sweep": "files spec staleness store traces",
-    "planned": "files spec",
+    "planned": "files integrity spec",
     "reports": "files metrics planned spec store",
     "pretraining": "clip data metrics spec task",
     "commands": "catalogue clip data estimate features files metrics plan planned registry reports "

@@ -1,11 +1,13 @@
 """Records that are damaged or altered: each is named on the page, none stops the others."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
-from benchmark import integrity
+import run_all
+from benchmark import commands, integrity
 from reports import page
 from tests.fixtures.synthetic_records import METHODS, partial, specification, write_run
 from tests.unit.reports.test_report import data_of
@@ -39,6 +41,9 @@ DAMAGES = {
         (f / "record.json").read_text().replace('"mAP": ', '"mAP": 1e999, "x": ')
     ),
     "seed of another run": lambda f: sealed(f, lambda s: s["spec"].update(seed=99)),
+    "pipe": lambda f: ((f / "record.json").unlink(), os.mkfifo(f / "record.json")),
+    "no end": lambda f: ((f / "record.json").unlink(), (f / "record.json").symlink_to("/dev/zero")),
+    "loop": lambda f: ((f / "record.json").unlink(), (f / "record.json").symlink_to("record.json")),
     "folder": lambda f: ((f / "record.json").unlink(), (f / "record.json").mkdir()),
     "spec": lambda f: sealed(f, lambda s: s.update(spec=None)),
     "known": lambda f: sealed(f, lambda s: s["spec"]["setting"].update(known="half")),
@@ -52,16 +57,30 @@ ALTERATIONS = {
     "shape": lambda f: other_scores(f, lambda scores: scores[:5]),
     "nan": lambda f: other_scores(f, lambda scores: scores * np.nan),
     "pickle": lambda f: other_scores(f, lambda scores: np.array([{}], dtype=object)),
+    "scores without end": lambda f: (
+        (f / "scores.npy").unlink(),
+        (f / "scores.npy").symlink_to("/dev/zero"),
+    ),
     "short": lambda f: sealed(f, lambda s: s["per_class"].update(AP=[1.0])),
     "group": lambda f: sealed(f, lambda s: s["task"].update(groups={"head": [99]})),
 }
 HARMLESS = {
     "history": lambda f: (f / "history.csv").write_bytes(b"a,b\n\xff\xfe,\x00\n" + b"x" * 200_000),
     "examples": lambda f: (f / "examples.npz").write_bytes(b"PK\x03\x04 no archive"),
+    "pipes": lambda f: [os.mkfifo(f / name) for name in ("history.txt", "repeat.json")],
     "log": lambda f: ((f / "log.txt").unlink(), (f / "log.txt").mkdir()),
     "scores gone": lambda f: (f / "scores.npy").unlink(),
 }
 
+
+ASKED = json.dumps(specification("coop", partial(0.5), seed=99).to_json())
+PLANS = [
+    "[" * 200_000,
+    '{"command": 5, "runs": [{"spec": null}, 3]}',
+    '{"command": "x", "runs": [{"spec": {"method": {"name": 5}}, "reason": {}}]}',
+    f'{{"command": ["x"], "runs": [{{"spec": {ASKED}}}]}}',
+    f'{{"command": "\\ud800", "runs": [{{"spec": {ASKED}}}]}}',
+]
 
 WRONG = {"null": None, "list": [1], "table": {"a": 1}, "text": "x", "number": -7, "deep": [[[{}]]]}
 # of every field of a record, and of the tables in it, by somebody who can seal
@@ -98,6 +117,12 @@ def sweep(tmp_path_factory):
         runs[kind] = write_run(out, spec, images=40, examples=kind == "examples")
     for kind, harm in {**DAMAGES, **ALTERATIONS, **HARMLESS}.items():
         harm(out / "runs" / runs[kind])
+    (out / "plans").mkdir()
+    for k, text in enumerate(PLANS):
+        (out / "plans" / f"{k}.json").write_text(text)
+    os.mkfifo(out / "plans" / "pipe.json")
+    argv = ["report", "--out", str(out), "--tables-only"]
+    assert commands.main(argv, run_all.QUICK, run_all.FULL) == 0
     return data_of(page.build([out]).path), runs
 
 
