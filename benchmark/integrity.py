@@ -18,6 +18,7 @@ from benchmark.spec import JsonObject
 
 LARGEST = 64_000_000  # bytes of a record; the largest of NUS-WIDE have about one million
 PER_CLASS = ("known_positives", "known_negatives", "classes")  # lists of a task
+LARGEST_NUMBER = 2**63  # of whole numbers: beyond, arrays and floats fail
 NUMBERS = {int, float, type(None)}
 Check = Callable[[object], bool]  # of a field
 STATES = ("done", "failed", "crashed", "timeout")
@@ -105,6 +106,11 @@ def check_arrays(
         fits = (rows.shape, columns.shape) == ((len(targets),), (classes,))
         if not fits or rows.dtype.kind + columns.dtype.kind != "bb":
             raise Damaged(f"the view {name!r} does not fit the test labels")
+    shown = truth.get("thumbnails", np.empty((0, 1, 1, 3), np.uint8))
+    if shown.ndim != 4 or shown.shape[3] != 3 or shown.dtype != np.uint8:
+        raise Damaged(f"thumbnails of shape {shown.shape} are no pictures")
+    if len(truth.get("names", targets)) != len(targets) or len(shown) > len(targets):
+        raise Damaged(f"names of {len(truth['names'])} images, test labels of {len(targets)}")
     for name in truth["groups"]:
         if truth[f"group/{name}"].shape != (classes,):
             raise Damaged(f"the group {name!r} does not fit the classes")
@@ -131,11 +137,12 @@ def checksum(data: bytes) -> str:
 
 
 def _number(value: object) -> bool:
-    return type(value) in NUMBERS  # as `json` makes them: a truth value is none
+    # as `json` makes them: a truth value is none
+    return type(value) in NUMBERS and not (type(value) is int and abs(value) > LARGEST_NUMBER)
 
 
 def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return type(value) is int and abs(value) <= LARGEST_NUMBER
 
 
 def _texts(value: object) -> bool:
@@ -143,7 +150,7 @@ def _texts(value: object) -> bool:
 
 
 def _numbers(value: object) -> bool:
-    return isinstance(value, list) and set(map(type, value)) <= NUMBERS
+    return isinstance(value, list) and all(map(_number, value))
 
 
 def _table(of: Check) -> Check:
@@ -225,7 +232,7 @@ _provenance = _object(
     host=_text,
     start=_text,
     end=_text,
-    versions=_object(),
+    versions=_table(_text),
     argv=_texts,
     plugins=_table(_text),
 )

@@ -168,7 +168,8 @@ class Store:
         """The JSON of a record."""
         folder = self.folder(id)
         if (folder / NEXT_RECORD).exists():
-            _commit(folder)
+            with contextlib.suppress(OSError):  # a folder that may only be read: it stays as it is
+                _commit(folder)
         return integrity.load(folder / "record.json")
 
     def last(self, id: str) -> Record | None:

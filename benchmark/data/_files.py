@@ -30,7 +30,8 @@ class ImageFiles:
         try:
             with Image.open(path, formats=FORMATS) as image:
                 return image.convert("RGB")
-        except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for broken PNG chunks
+        # Pillow raises SyntaxError for broken PNG chunks; a bomb unpacks to a huge picture
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise OSError(
                 f"{path} cannot be decoded ({error}); download or copy this file again"
             ) from error

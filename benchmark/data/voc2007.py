@@ -107,8 +107,10 @@ def _objects(path: Path) -> tuple[set[int], set[int]]:
             raise ValueError(
                 f"{path}: VOC2007 has no class {name!r}; it has {', '.join(RAW_CLASSES)}"
             )
-        difficult = (item.findtext("difficult") or "0").strip() == "1"
-        (hard if difficult else certain).add(RAW_CLASSES.index(name))
+        difficult = (item.findtext("difficult") or "0").strip()
+        if difficult not in ("0", "1"):
+            raise ValueError(f"{path}: difficult is {difficult!r}, neither 0 nor 1")
+        (hard if difficult == "1" else certain).add(RAW_CLASSES.index(name))
     return certain, hard
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark import data
 from benchmark.data import voc2007
@@ -126,6 +127,20 @@ def test_missing_image_and_image_listed_twice(root):
     path = root / "VOCdevkit/VOC2007/ImageSets/Main/test.txt"
     path.write_text(path.read_text() + "000001\r\n")
     with pytest.raises(ValueError, match="listed twice, first 000001"):
+        voc2007.load(root)
+
+
+def test_a_picture_that_unpacks_to_a_huge_one_names_the_file(root):
+    dataset = voc2007.load(root)
+    Image.new("1", (20_000, 20_000)).save(root / dataset.names[7], "PNG")
+    with pytest.raises(OSError, match=r"000007\.jpg cannot be decoded .*bomb"):
+        dataset.open(7)
+
+
+def test_a_difficult_that_is_no_flag_names_the_file(root):
+    path = root / "VOCdevkit/VOC2007/Annotations/000003.xml"
+    path.write_text(path.read_text().replace("<difficult>0", "<difficult>x"))
+    with pytest.raises(ValueError, match=r"000003\.xml: difficult is 'x'"):
         voc2007.load(root)
 
 

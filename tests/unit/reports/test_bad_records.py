@@ -41,6 +41,8 @@ DAMAGES = {
         (f / "record.json").read_text().replace('"mAP": ', '"mAP": 1e999, "x": ')
     ),
     "seed of another run": lambda f: sealed(f, lambda s: s["spec"].update(seed=99)),
+    "versions": lambda f: sealed(f, lambda s: s["provenance"].update(versions={"torch": [[1]]})),
+    "parameters": lambda f: sealed(f, lambda s: s["cost"].update(trainable_parameters=10**400)),
     "pipe": lambda f: ((f / "record.json").unlink(), os.mkfifo(f / "record.json")),
     "no end": lambda f: ((f / "record.json").unlink(), (f / "record.json").symlink_to("/dev/zero")),
     "loop": lambda f: ((f / "record.json").unlink(), (f / "record.json").symlink_to("record.json")),
@@ -68,6 +70,7 @@ HARMLESS = {
     "history": lambda f: (f / "history.csv").write_bytes(b"a,b\n\xff\xfe,\x00\n" + b"x" * 200_000),
     "examples": lambda f: (f / "examples.npz").write_bytes(b"PK\x03\x04 no archive"),
     "pipes": lambda f: [os.mkfifo(f / name) for name in ("history.txt", "repeat.json")],
+    "never named": lambda f: (f / ".record.json.next").mkdir(),
     "log": lambda f: ((f / "log.txt").unlink(), (f / "log.txt").mkdir()),
     "scores gone": lambda f: (f / "scores.npy").unlink(),
 }
@@ -155,3 +158,12 @@ def test_a_field_of_any_type_stops_no_page(tmp_path):
     for kind in ("good", "gone plugin"):
         assert data["runs"][runs[kind]]["state"] == "done"
     assert len(ODD) > 150 and len(damaged) > 80
+
+
+@pytest.mark.parametrize("name", ["thumbnails", "names"])
+def test_pictures_and_names_that_do_not_fit_are_named(tmp_path, name):
+    run = write_run(tmp_path, specification("coop", partial(0.5)), images=20)
+    (path,) = tmp_path.glob("tasks/*.npz")
+    np.savez(path, **{**dict(np.load(path)), name: np.zeros(3)})
+    data = data_of(page.build([tmp_path]).path)
+    assert data["runs"][run]["state"] == "failed" and name in str(data["runs"][run]["error"])
