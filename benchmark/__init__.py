@@ -3,6 +3,7 @@
 A plugin finds the whole contract here: `import benchmark`, then `class Method(benchmark.Method)`.
 """
 
+from benchmark.parameters import bounded, one_of
 from benchmark.task import (
     ABSENT,
     PRESENT,
@@ -45,6 +46,8 @@ __all__ = [
     "Setting",
     "Task",
     "View",
+    "bounded",
+    "one_of",
     "seed_for",
     "upload",
 ]

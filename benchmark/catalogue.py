@@ -64,7 +64,7 @@ def _read_class(path: Path, name: str) -> Entry:
     for node in found.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             if has_fields and "ClassVar" not in ast.unparse(node.annotation):
-                parameters[node.target.id] = ast.unparse(node.value) if node.value else "…"
+                parameters[node.target.id] = _default(node.value) if node.value else "…"
             elif node.target.id == "PRESETS" and isinstance(node.value, ast.Dict):
                 pairs = zip(node.value.keys, node.value.values, strict=True)
                 presets = {
@@ -72,6 +72,13 @@ def _read_class(path: Path, name: str) -> Entry:
                 }
     summary = (ast.get_docstring(found) or "").partition("\n")[0]
     return Entry(summary, parameters, tuple(presets), presets)
+
+
+def _default(node: ast.expr) -> str:
+    """The text of a default; of one that comes with its range, `bounded(0.9, low=0)`, the value."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("bounded", "one_of") and node.args:
+        node = node.args[0]
+    return ast.unparse(node)
 
 
 def _preset_text(node: ast.expr) -> str:

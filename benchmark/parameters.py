@@ -64,7 +64,7 @@ def one_of(default: str, *others: str) -> str:
     return dataclasses.field(default=default, metadata={KEY: OneOf((default, *others))})
 
 
-AT_LEAST_ONE, POSITIVE, NOT_NEGATIVE = Range(low=1), Range(above=0), Range(low=0)
+AT_LEAST_ONE, POSITIVE, NOT_NEGATIVE = Range(low=1, high=1e9), Range(above=0), Range(low=0)
 USUAL: dict[str, Range | OneOf] = {
     "epochs": AT_LEAST_ONE,
     "batch_size": AT_LEAST_ONE,

@@ -282,6 +282,8 @@ def make(kind: str, name: str, given: Parameters, preset: str = "") -> Method | 
             )
     presets = plugin.PRESETS
     preset = given.get("preset", preset)
+    if not isinstance(preset, str):
+        raise ValueError(f"{name}: preset={preset!r} is no name of a preset")
     if preset and preset not in presets:
         raise ValueError(f"{name} has no preset {preset!r}. {nearest(preset, sorted(presets))}")
     values = {**presets.get(preset, {}), **given}

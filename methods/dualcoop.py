@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from benchmark import Clip, Member, Part, Preset, Presets, Run
+from benchmark import Clip, Member, Part, Preset, Presets, Run, bounded
 from methods._prompts import Prompts, encode_together, remember_together
 from methods._regions import aggregate_regions, score_regions
 from methods._sgd import Group, Learner, SgdMethod, fit_together, weight_of_sum
@@ -43,9 +43,9 @@ class Method(SgdMethod):
     class_specific: bool = False
     init_positive: str = ""
     init_negative: str = ""
-    region_scale: float = 20.0
-    logit_scale: float = 5.0
-    classes_per_batch: int = 0
+    region_scale: float = bounded(20.0, above=0)
+    logit_scale: float = bounded(5.0, above=0)
+    classes_per_batch: int = bounded(0, low=0)
 
     title = "DualCoOp"
     needs = "regions"

@@ -10,7 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from benchmark import ABSENT, PRESENT, UNKNOWN, Clip, Member, Part, Preset, Presets, Run, upload
+from benchmark import (
+    ABSENT,
+    PRESENT,
+    UNKNOWN,
+    Clip,
+    Member,
+    Part,
+    Preset,
+    Presets,
+    Run,
+    bounded,
+    upload,
+)
 from benchmark.metrics import average_precision
 from methods import _linear_layer
 from methods._logistic_regression import OPTIMUM, RANKING, LogisticRegression
@@ -42,7 +54,7 @@ class Method(_linear_layer.Probe):
     chosen by validation mAP at 50 % known labels with "iu" and "em" (pictograms, seed 0).
     """
 
-    C: float = 0.0
+    C: float = bounded(0.0, low=0)
     unknown: str = "ignore"
     balanced: bool = False
     standardize: bool = True

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import benchmark
-from benchmark import PRESENT, Clip, Part, Preset, Presets, Run, upload
+from benchmark import PRESENT, Clip, Part, Preset, Presets, Run, bounded, upload
 from benchmark.clip.open_clip_types import Model
 from benchmark.metrics import epoch_scalars
 from methods._losses import balanced_asymmetric_loss, contrastive_loss
@@ -48,16 +48,16 @@ class Method(benchmark.Method):
     batch_size: int = 8
     learning_rate: float = 2e-6
     weight_decay: float = 0.01
-    balanced_weight: float = 0.2
+    balanced_weight: float = bounded(0.2, low=0)
     gamma_positive: float = 0.0
     gamma_negative: float = 12.0
     margin: float = 0.05
-    eps: float = 1e-8
+    eps: float = bounded(1e-8, low=0)
     label_smoothing: float = 0.01
     weighted_loss: bool = True
-    class_weights_power: float = 0.7
+    class_weights_power: float = bounded(0.7, low=0)
     weighted_sampling: bool = True
-    sample_weights_power: float = 0.7
+    sample_weights_power: float = bounded(0.7, low=0)
     draws: float = 1.0
     captions: str = "labels"
     prompt: str = "a photo of a "

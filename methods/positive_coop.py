@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchmark import Clip, Part, Preset, Presets, Run
+from benchmark import Clip, Part, Preset, Presets, Run, bounded
 from methods._closed_vocabulary import ClosedVocabulary
 from methods._regions import aggregate_regions
 from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
@@ -29,10 +29,10 @@ class Method(ClosedVocabulary, SgdMethod):
     prompted: str = "positive"
     context_length: int = 16
     class_specific: bool = False
-    free_scale: float = 1.0
+    free_scale: float = bounded(1.0, above=0)
     learning_rate: float = 0.5
-    prompt_rate: float = 0.01
-    warm_up: float = 0.005
+    prompt_rate: float = bounded(0.01, low=0)
+    warm_up: float = bounded(0.005, low=0)
     weight_decay: float = 0.0
 
     title = "PositiveCoOp"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import Clip, Part, Preset, Presets, Run
+from benchmark import Clip, Part, Preset, Presets, Run, bounded
 from methods._captions import global_logits, local_logits, named_classes, token_features
 from methods._partial_losses import pairwise_ranking
 from methods._prompts import Prompts
@@ -28,8 +28,8 @@ class Method(SgdMethod):
     """
 
     context_length: int = 16
-    spatial_scale: float = 40.0  # of regions; NUS-WIDE takes 4
-    word_scale: float = 50.0
+    spatial_scale: float = bounded(40.0, above=0)  # of regions; NUS-WIDE takes 4
+    word_scale: float = bounded(50.0, above=0)
     epochs: int = 20
     batch_size: int = 512
     learning_rate: float = 1e-4

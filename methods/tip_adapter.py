@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmark import PRESENT, Clip, Part, Preset, Presets, Run
+from benchmark import PRESENT, Clip, Part, Preset, Presets, Run, bounded
 from methods._closed_vocabulary import ClosedVocabulary
 from methods._key_value_cache import check_pair, choose_weights, look_up, train_keys
 from methods._templates import check_template, class_features
@@ -30,8 +30,8 @@ class Method(ClosedVocabulary):
     """
 
     finetune: bool = False
-    alpha: float = 0.0  # 0: chosen on the validation part, together with beta
-    beta: float = 0.0
+    alpha: float = bounded(0.0, low=0)  # 0: chosen on the validation part, together with beta
+    beta: float = bounded(0.0, low=0)
     template: str = "a photo of a {}."
     epochs: int = 20
     batch_size: int = 64

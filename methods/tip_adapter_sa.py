@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import PRESENT, Clip, Part, Preset, Presets, Run
+from benchmark import PRESENT, Clip, Part, Preset, Presets, Run, bounded
 from methods import _class_specific as per_class
 from methods._closed_vocabulary import ClosedVocabulary
 from methods._key_value_cache import check_pair, choose_weights
@@ -31,10 +31,10 @@ class Method(ClosedVocabulary):
     `template`; where a class has fewer than `shots` images, each counts more.
     """
 
-    shots: int = 16
+    shots: int = bounded(16, low=1)
     normalisation: str = "softmax"
-    alpha: float = 0.0  # 0: chosen on the validation part, together with beta
-    beta: float = 0.0
+    alpha: float = bounded(0.0, low=0)  # 0: chosen on the validation part, together with beta
+    beta: float = bounded(0.0, low=0)
     template: str = "a photo of a {}."
     preset: str = ""
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import Clip, Part, Preset, Presets, Run
+from benchmark import Clip, Part, Preset, Presets, Run, bounded
 from methods._closed_vocabulary import ClosedVocabulary
 from methods._sgd import Group, SgdMethod, fit_groups, weight_of_sum
 
@@ -42,9 +42,9 @@ class Method(ClosedVocabulary, SgdMethod):
     DualCoOp.
     """
 
-    region_scale: float = 20.0
+    region_scale: float = bounded(20.0, above=0)
     learning_rate: float = 0.005
-    warm_up: float = 0.005
+    warm_up: float = bounded(0.005, low=0)
     weight_decay: float = 0.0
 
     title = "Vision-only"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import benchmark
-from benchmark import Clip, Member, Part, Preset, Presets, Run
+from benchmark import Clip, Member, Part, Preset, Presets, Run, bounded
 from methods._regions import aggregate_regions, score_regions
 from methods._templates import check_template, class_features
 
@@ -29,7 +29,7 @@ class Method(benchmark.Method):
     template: str = "a photo of a {}."
     score: str = "cos"
     regions: bool = False
-    region_scale: float = 20.0
+    region_scale: float = bounded(20.0, above=0)
 
     title = "Zero-shot CLIP"
     open_vocabulary = True

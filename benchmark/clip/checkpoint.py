@@ -9,6 +9,7 @@ import hashlib
 import logging
 import pickle
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
@@ -94,7 +95,9 @@ def _stored(path: Path) -> object:
     if tarfile.is_tarfile(path):
         raise pickle.UnpicklingError("a tar archive")
     is_mappable = zipfile.is_zipfile(path)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mappable)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about a pickle that is none: the error says it
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mappable)
 
 
 def is_torchscript(path: Path) -> bool:
@@ -121,13 +124,30 @@ def scripted_activation(path: Path) -> str:
 
 def content_sha256(path: Path) -> str:
     """Of names, shapes and values in float32: the same for every container and every
-    floating-point type that holds the same numbers."""
+    floating-point type that holds the same numbers. Raises `ValueError` for a damaged file."""
+    _require_undamaged(path)
     digest = hashlib.sha256()
     for name, value in sorted(read(path).items()):
         shape = list(value.shape) if value.numel() > 1 else []  # a scalar may be stored as (1,)
+        if not value.isfinite().all():
+            raise ValueError(f"{path}: {name} holds values that are no finite numbers")
         digest.update(f"{name}\t{shape}\n".encode())
         digest.update(value.detach().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _require_undamaged(path: Path) -> None:
+    """Against the checksums in an archive, which torch does not look at. Those of OpenAI's
+    TorchScript are left alone: their sha256 stands in their address."""
+    if not zipfile.is_zipfile(path) or is_torchscript(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        try:
+            damaged = archive.testzip()
+        except UNREADABLE as error:
+            damaged = str(error)
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged ({damaged}); download or save it again")
 
 
 def image_size(state: Mapping[str, Tensor], stride: int | None) -> int | None:
@@ -174,7 +194,11 @@ def converted(state: State, expected: Mapping[str, tuple[int, ...]]) -> State:
         from open_clip.model import convert_to_custom_text_state_dict
 
         state = convert_to_custom_text_state_dict(state)
-    scalars = [key for key in ("logit_scale", "logit_bias") if key in state and key in expected]
+    scalars = [
+        key
+        for key in ("logit_scale", "logit_bias")
+        if key in state and key in expected and state[key].numel() == 1
+    ]
     return {**state, **{key: state[key].reshape(expected[key]) for key in scalars}}
 
 
@@ -215,7 +239,8 @@ def _first(keys: list[str]) -> str:
 
 def _architectures(state: Mapping[str, Tensor]) -> list[str]:
     """open_clip's names for CLIP models of these sizes."""
-    if not {"visual.conv1.weight", "text_projection", "ln_final.weight"} <= set(state):
+    dimensions = {"visual.conv1.weight": 4, "text_projection": 2, "ln_final.weight": 1}
+    if any(key not in state or state[key].ndim != n for key, n in dimensions.items()):
         return []
     first, blocks = state["visual.conv1.weight"], "visual.transformer.resblocks."
     is_vit = first.shape[-1] != 3

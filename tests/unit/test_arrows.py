@@ -62,7 +62,7 @@ def imported(file: Path) -> set[str]:
 
 def room(name: str) -> str:
     """The room of a dotted name or of a file's path: the first folder, below `benchmark`, which
-    itself re-exports names of `benchmark.task`."""
+    itself re-exports names of `benchmark.task` and `benchmark.parameters`."""
     if name == "benchmark" or name.removeprefix("benchmark.") in benchmark.__all__:
         return "task"
     parts = name.split(".")

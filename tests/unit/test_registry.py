@@ -187,3 +187,18 @@ def test_an_installed_package_offers_plugins_by_entry_point(monkeypatch):
     assert (
         registry.describe("packaged", registry.make("methods", "packaged", {})).name == "packaged"
     )
+
+
+@pytest.mark.parametrize("kind", ["methods", "settings"])
+def test_no_number_of_ours_may_be_anything(kind):
+    """Every numeric parameter has a range that keeps out a large negative number."""
+    for name in registry.names(kind):
+        for field in registry.fields(registry.load(kind, name)).values():
+            if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+                with pytest.raises(ValueError, match=field.name):
+                    registry.make(kind, name, {field.name: type(field.default)(-(10**9))})
+
+
+def test_a_preset_that_is_no_text():
+    with pytest.raises(ValueError, match="is no name of a preset"):
+        registry.make("methods", "coop", {"preset": 3})

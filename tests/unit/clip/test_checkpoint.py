@@ -131,6 +131,11 @@ WRONG: dict[str, tuple[Callable[[State], State], str]] = {
         r"\(5 unknown: head.0, head.1, head.2, …\)",
     ),
     "empty": (lambda state: {}, "holds no state dict"),
+    "shapes": (lambda state: dict.fromkeys(state, torch.zeros(3)), "of another shape"),
+    "nan": (
+        lambda state: {**state, "ln_final.bias": state["ln_final.bias"] / 0},
+        "ln_final.bias holds values that are no finite numbers",
+    ),
 }
 
 
@@ -170,6 +175,12 @@ def test_damaged_files_are_explained(
         (tmp_path / name).write_bytes(content[: len(content) // 2])
         with pytest.raises(ValueError, match="is no readable checkpoint"):
             parse_encoder(f"tiny-ViT/{tmp_path}/{name}")
+    torch.save(state, tmp_path / "flipped.pt")
+    content = bytearray((tmp_path / "flipped.pt").read_bytes())
+    content[len(content) // 2] ^= 1  # in the numbers of a tensor: torch does not notice
+    (tmp_path / "flipped.pt").write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        parse_encoder(f"tiny-ViT/{tmp_path}/flipped.pt")
     (tmp_path / "page.pt").write_text("<html>404</html>")
     with pytest.raises(ValueError, match=r"page\.pt"):
         parse_encoder(f"tiny-ViT/{tmp_path}/page.pt")
