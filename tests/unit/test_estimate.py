@@ -105,6 +105,8 @@ def test_a_minute_of_measuring_replaces_counted_operations(tmp_path, capsys, mon
     said = capsys.readouterr().out
     assert "global features with pocket-RN:" in said and "images/s" in said
     assert "dualcoop with pocket-RN: a step of 64 images and 10 classes" in said
+    # no prompts are trained: fitted as a whole, whatever its epochs mean
+    assert "sparc with pocket-RN: a fit of 1024 images and 10 classes" in said
     assert "cannot be measured" not in said and "There is no record of" not in said
     assert not list(tmp_path.glob("runs/*"))  # nothing was run
     rows = planned(parse(command), run_all.FULL)
