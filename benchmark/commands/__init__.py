@@ -9,6 +9,7 @@ traceback. A verb's file is imported when it is asked for: some need torch, and
 
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -26,6 +27,9 @@ def main(argv: list[str], quick: Suite, full: Suite) -> int:
     work: Callable[[], int] | None = None
     # thousands of records stay until the end: looking for garbage among them costs a fifth
     gc.set_threshold(100_000)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a dash shows "?"
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         for argument in argv:
             _require_text(argument)

@@ -1,5 +1,6 @@
 """Verbs and flags are frozen; a user error is one line and exit code 2."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from benchmark.commands import new
 from benchmark.commands.parser import command_line, parsers
 from benchmark.commands.suite import parse_seeds
 from benchmark.spec import nearest
+from tests.fixtures.synthetic_records import partial, specification, write_run
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -253,3 +255,13 @@ def test_seeds_are_read_with_commas_or_blanks(capsys, tmp_path):
         assert commands.main([*flags, "--seeds", *seeds], run_all.QUICK, run_all.FULL) == 0
         printed = capsys.readouterr().out
         assert "3 of 3 runs" in printed and "seed=4" in printed, printed
+
+
+def test_a_terminal_that_knows_no_dash_shows_another_sign(tmp_path, monkeypatch):
+    for method in ("coop", "dualcoop"):
+        write_run(tmp_path, specification(method, partial(0.5)), images=40)
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    assert main("report", "--out", str(tmp_path), "--tables-only") == 0
+    ascii_only.flush()
+    assert b"?" in ascii_only.buffer.getvalue() and b"leads with" in ascii_only.buffer.getvalue()
