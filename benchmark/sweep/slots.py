@@ -50,7 +50,8 @@ def machine_slots(count: int = 0, per_gpu: int = 1) -> list[Slot]:
             f"slots go from 0 (= choose) to {MOST_SLOTS:,}, runs per GPU from 1 to {MOST_SLOTS:,}, "
             f"not {str(count)[:9]} and {str(per_gpu)[:9]}"
         )
-    cores = joblib.cpu_count(only_physical_cores=True)
+    # joblib itself asks `lscpu`, which slim containers lack, and then warns with a traceback
+    cores = min(joblib.cpu_count(), psutil.cpu_count(logical=False) or joblib.cpu_count())
     pretended = int(os.environ.get("LOWLABEL_PRETEND_DEVICES", "0"))
     if pretended:
         found = [Slot(f"pretend-{i}", "cpu", "", 1, 1) for i in range(pretended)]

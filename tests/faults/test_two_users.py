@@ -26,7 +26,7 @@ from benchmark.files import share
 from benchmark.sweep.schedule import run_jobs
 from tests.fixtures.fake_executor import a_job
 user, out = int(sys.argv[1]), Path(sys.argv[2])
-psutil.Process().children(), joblib.cpu_count(only_physical_cores=True)
+psutil.Process().children(), joblib.cpu_count(), psutil.cpu_count(logical=False)
 os.setgroups([]), os.setgid(user), os.setuid(user), os.umask(0o077)
 """
 SWEEP = """

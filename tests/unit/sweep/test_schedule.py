@@ -40,7 +40,8 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOWLABEL_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
-    monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 2)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(slots.psutil, "cpu_count", lambda logical: 2)
     monkeypatch.setattr(slots.psutil.Process, "cpu_affinity", lambda self: [0, 1])
     monkeypatch.setattr(gpus.shutil, "which", lambda name: None)
     monkeypatch.setattr(gpus, "torch_has_cuda", lambda: True)
@@ -52,6 +53,17 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.setattr(gpus.subprocess, "run", lambda *arguments, **options: answer)
 
     return with_gpus
+
+
+def test_cores_are_counted_in_silence_where_there_is_no_lscpu():
+    code = "from benchmark.sweep.slots import machine_slots; assert machine_slots()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": "/nowhere"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_a_gpu_one_slot_and_one_thread_per_physical_core():
