@@ -111,12 +111,12 @@ def test_timeout_pdb_and_plugin(tmp_path, monkeypatch, capsys):
     path, out = tmp_path / "sleepy.py", tmp_path / "out"
     path.write_text(PLUGIN.format(doc="Hangs.", fit="time.sleep(600)"))
     command = [sys.executable, str(ROOT / "run_all.py"), *SMALL, "--methods", str(path)]
-    flags = ["--timeout", "3s", "--slots", "1", "--per-gpu", "1", "--out", str(out)]
+    flags = ["--timeout", "1s", "--slots", "1", "--per-gpu", "1", "--out", str(out)]
     environment = {**os.environ, "LOWLABEL_LEASES": str(tmp_path / "leases")}
     ended = subprocess.run([*command, *flags], env=environment, capture_output=True, text=True)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     record = only(out)
-    assert record["status"] == "timeout" and "3 s" in record["error"]["message"]
+    assert record["status"] == "timeout" and "1 s" in record["error"]["message"]
     path.write_text(PLUGIN.format(doc="Raises.", fit="raise RuntimeError('look here')"))
     assert main("one", record["id"], "--out", str(out)) == 2
     assert "--plugin" in capsys.readouterr().err

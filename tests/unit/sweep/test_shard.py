@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import run_all
+from benchmark import commands
 from benchmark.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,32 +25,22 @@ SMALL = [
 ]
 
 
-def run_all(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "run_all.py"), *argv]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, **environment},
-        check=False,
-    )
+def main(*argv: str) -> int:
+    return commands.main(list(argv), run_all.QUICK, run_all.FULL)
 
 
 def ids(text: str) -> list[str]:
     return re.findall(r"^([0-9a-f]{12})  ", text, re.M)
 
 
-def test_two_shards_of_a_plan_are_disjoint_and_make_up_the_whole(tmp_path):
-    parts = [
-        run_all("plan", *SMALL, "--out", str(tmp_path), "--shard", shard)
-        for shard in ("0/2", "1/2")
-    ]
-    whole = run_all("plan", *SMALL, "--out", str(tmp_path))
-    assert [part.returncode for part in parts] == [0, 0], parts[0].stderr + parts[1].stderr
-    first, second = (ids(part.stdout) for part in parts)
-    assert len(ids(whole.stdout)) == 6 and first and second
-    assert not set(first) & set(second) and {*first, *second} == set(ids(whole.stdout))
+def test_two_shards_of_a_plan_are_disjoint_and_make_up_the_whole(tmp_path, capsys):
+    found = []
+    for shard in (["--shard", "0/2"], ["--shard", "1/2"], []):
+        assert main("plan", *SMALL, "--out", str(tmp_path), *shard) == 0
+        found.append(ids(capsys.readouterr().out))
+    first, second, whole = found
+    assert len(whole) == 6 and first and second
+    assert not set(first) & set(second) and {*first, *second} == set(whole)
 
 
 def test_two_shards_into_one_folder_at_once_give_every_record_once(tmp_path):
@@ -69,15 +61,15 @@ def test_two_shards_into_one_folder_at_once_give_every_record_once(tmp_path):
     assert {record["attempt"] for record in records} == {1}
 
 
-def test_an_array_task_that_gets_sigterm_goes_on_when_it_is_started_again(tmp_path):
+def test_an_array_task_that_gets_sigterm_goes_on_when_it_is_started_again(tmp_path, monkeypatch):
     """As a job array does that is preempted and queued once more."""
     out = tmp_path / "results"
     slow = ["--settings", "partial(known=[.1,.5])", "--datasets", "digits", "--seeds", "0,1"]
     slow += ["--methods", "coop(epochs=3)", "--cohort", "off", "--limit", "60"]
     flags = [*slow, "--out", str(out), "--slots", "1", "--shard", "1/1"]
-    environment = {**os.environ, "LOWLABEL_LEASES": str(tmp_path / "leases")}
+    monkeypatch.setenv("LOWLABEL_LEASES", str(tmp_path / "leases"))
     command = [sys.executable, str(ROOT / "run_all.py"), *flags]
-    task = subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True)
+    task = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
     deadline = time.monotonic() + 300
     while not list(out.glob("runs/*/record.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -86,18 +78,14 @@ def test_an_array_task_that_gets_sigterm_goes_on_when_it_is_started_again(tmp_pa
     before = {record["id"]: record for record in Store(out).records()}
     assert task.returncode == 130 and 1 <= len(before) < 4, printed
     assert "--shard 1/1" in printed.partition("to continue: ")[2].splitlines()[0]
-    again = run_all(*flags, LOWLABEL_LEASES=str(tmp_path / "leases"))
-    assert again.returncode == 0, again.stderr
+    assert main(*flags) == 0
     after = {record["id"]: record for record in Store(out).records()}
     assert len(after) == 4 and {record["status"] for record in after.values()} == {"done"}
     assert all(after[id] == record for id, record in before.items())  # none was repeated
 
 
 @pytest.mark.parametrize("text", ["3", "x/2", "5/3", "0/0"])
-def test_a_shard_that_is_none_is_one_sentence(tmp_path, text):
-    answer = run_all("plan", *SMALL, "--out", str(tmp_path), "--shard", text)
-    assert (
-        answer.returncode == 2
-        and "is no shard" in answer.stderr
-        and "Traceback" not in answer.stderr
-    )
+def test_a_shard_that_is_none_is_one_sentence(tmp_path, capsys, text):
+    assert main("plan", *SMALL, "--out", str(tmp_path), "--shard", text) == 2
+    said = capsys.readouterr().err
+    assert "is no shard" in said and said.count("\n") == 1
