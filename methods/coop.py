@@ -1,7 +1,6 @@
 """CoOp for several labels per image: a learned context before every class name, on the global image
 feature."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -10,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark import PRESENT, UNKNOWN, Clip, Member, Part, Preset, Presets, Run
-from methods._prompts import Prompts, encode_together, remember_together
-from methods._sgd import Group, Learner, SgdMethod, fit_together, weight_of_sum
+from benchmark import PRESENT, UNKNOWN, Clip, Part, Preset, Presets
+from methods._prompt_method import PromptMethod
+from methods._prompts import Prompts
+from methods._sgd import Group
 
 # Of scale and bias: at the larger rates of some presets the scale falls until contexts stall.
 CALIBRATION_RATE = 0.002
 
 
 @dataclass
-class Method(SgdMethod):
+class Method(PromptMethod):
     """CoOp (Zhou et al. 2022) with the masked asymmetric loss of DualCoOp, encoders frozen and in
     evaluation mode.
 
@@ -43,6 +43,7 @@ class Method(SgdMethod):
 
     title = "CoOp"
     needs = "global"
+    learned = ("log_scale", "bias", "center")
     may_differ = ("learning_rate", "init", "loss_weight")
     PRESETS: ClassVar[Presets] = {
         "lmpt_voc_mlt": Preset(
@@ -97,100 +98,42 @@ class Method(SgdMethod):
         if self.variant not in ("calibrated", "raw"):
             raise ValueError(f'variant={self.variant!r} should be "calibrated" or "raw"')
 
-    @property
-    def open_vocabulary(self) -> bool:
-        """A shared context goes before any name."""
-        return not self.class_specific
-
-    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
-        """Learns the context, and scale and bias when calibrated."""
-        (failure,) = self.fit_many(clip, [Member(self, train, val, run)])
-        if failure is not None:
-            raise failure
-
-    @classmethod
-    def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
-        """All contexts in one pass of the text tower."""
-        methods, weights = [cast(Method, member.method) for member in members], []
-        for method, (_, train, _, run) in zip(methods, members, strict=True):
-            torch.manual_seed(run.seed)
-            method._begin(clip, train)
-            weights.append(weight_of_sum(train.y, method.loss_weight))
-        first, prompts = methods[0], [method.prompts for method in methods]
-        weight = torch.tensor(weights, device=clip.device)
-
-        def objective(x: Tensor, y: Tensor) -> Tensor:
-            cosines = x @ encode_together(prompts)[:, 0].mT  # (G, B, C)
-            scale, bias, center = (
-                torch.stack(values)[:, None, None]
-                for values in zip(*((m.log_scale, m.bias, m.center) for m in methods), strict=True)
-            )
-            logits = scale.exp() * (cosines - center) + bias
-            return weight * first.asymmetric_loss(logits, y)
-
-        learners = [
-            Learner(method, method._groups(), train, run)
-            for method, (_, train, _, run) in zip(methods, members, strict=True)
-        ]
-        return fit_together(learners, objective, functools.partial(remember_together, prompts))
-
-    @classmethod
-    def bytes_a_member(cls, clip: Clip, member: Member) -> int:
-        """Of the text tower; the rest is small."""
-        return cast(Method, member.method)._start(clip, member.train.classes).bytes_a_step()
-
-    def _begin(self, clip: Clip, train: Part) -> None:
-        """Everything learned, at its start."""
-        self.prompts = self._start(clip, train.classes)
-        (text,) = self.prompts.features(train.classes)
-        calibrated = self.variant == "calibrated"
-        self.center = (
-            (train.features @ text.T).mean() if calibrated else torch.zeros((), device=clip.device)
-        )
-        self.log_scale = nn.Parameter(
-            torch.tensor(clip.scale, device=clip.device).log(), requires_grad=calibrated
-        )
-        # so that the many negatives need not pull everything down
-        start = log_odds(train.y) if calibrated else 0.0
-        self.bias = nn.Parameter(torch.tensor(start, device=clip.device), requires_grad=calibrated)
-
-    def _groups(self) -> list[Group]:
-        groups = [Group([self.prompts.context], self.learning_rate)]
-        if self.variant == "calibrated":
-            groups.append(Group([self.log_scale, self.bias], CALIBRATION_RATE, weight_decay=0.0))
-        return groups
-
-    def _start(self, clip: Clip, classes: tuple[str, ...]) -> Prompts:
+    def start(self, clip: Clip, classes: tuple[str, ...]) -> Prompts:
+        """One context."""
         return Prompts(clip, classes, (self.init,), self.context_length, self.class_specific)
 
-    def _logits(self, x: Tensor, text: Tensor) -> Tensor:
-        return self.log_scale.exp() * (x @ text.T - self.center) + self.bias
+    def begin(self, clip: Clip, train: Part) -> None:
+        """The context, and scale, bias and center."""
+        super().begin(clip, train)
+        (text,) = self.prompts.features(train.classes)
+        calibrated = self.variant == "calibrated"
+        center = (train.features @ text.T).mean() if calibrated else torch.tensor(0.0)
+        self.center = center.to(clip.device)
+        scale = torch.tensor(clip.scale, device=clip.device).log()
+        self.log_scale: Tensor = nn.Parameter(scale, requires_grad=calibrated)
+        # so that the many negatives need not pull everything down
+        bias = torch.tensor(log_odds(train.y) if calibrated else 0.0, device=clip.device)
+        self.bias: Tensor = nn.Parameter(bias, requires_grad=calibrated)
+
+    def groups(self) -> list[Group]:
+        """Scale and bias at a rate of their own, when they learn."""
+        learned = [p for p in (self.log_scale, self.bias) if isinstance(p, nn.Parameter)]
+        more = [Group(learned, CALIBRATION_RATE, weight_decay=0.0)]
+        return super().groups() + (more if self.variant == "calibrated" else [])
+
+    @classmethod
+    def logits(cls, methods: Sequence[PromptMethod], x: Tensor, texts: Tensor) -> Tensor:
+        """exp(scale) · (cosine - center) + bias."""
+        own = [cast(Method, method) for method in methods]
+        values = zip(*((m.log_scale, m.bias, m.center) for m in own), strict=True)
+        scale, bias, center = (torch.stack(some)[:, None, None] for some in values)
+        return scale.exp() * (x @ texts[:, 0].mT - center) + bias
 
     @torch.no_grad()
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
         """Logits (B, len(classes)) of x (B, D)."""
-        return self._logits(x, *self.prompts.features(classes))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The context (1, M, W) or (1, C, M, W), log scale, bias and center."""
-        state = {
-            "context": self.prompts.context,
-            "log_scale": self.log_scale,
-            "bias": self.bias,
-            "center": self.center,
-        }
-        return {name: value.detach().clone() for name, value in state.items()}
-
-    def load_state_dict(
-        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
-    ) -> None:
-        """The inverse; `classes` are those of the training labels."""
-        self.prompts = self._start(clip, classes)
-        self.prompts.replace(state["context"])
-        self.log_scale, self.bias = (
-            nn.Parameter(state[name].to(clip.device)) for name in ("log_scale", "bias")
-        )
-        self.center = state["center"].to(clip.device)
+        (text,) = self.prompts.features(classes)
+        return self.log_scale.exp() * (x @ text.T - self.center) + self.bias
 
 
 def log_odds(y: np.ndarray) -> float:

@@ -1,6 +1,5 @@
 """DualCoOp: a positive and a negative learned context per class, on the regions of an image."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -8,14 +7,14 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from benchmark import Clip, Member, Part, Preset, Presets, Run, bounded
-from methods._prompts import Prompts, encode_together, remember_together
+from benchmark import Clip, Member, Preset, Presets, bounded
+from methods._prompt_method import PromptMethod
+from methods._prompts import Prompts
 from methods._regions import aggregate_regions, score_regions
-from methods._sgd import Group, Learner, SgdMethod, fit_together, weight_of_sum
 
 
 @dataclass
-class Method(SgdMethod):
+class Method(PromptMethod):
     """DualCoOp (Sun et al. 2022) as its official code runs; encoders frozen and in evaluation mode.
 
     Regions are what `Clip.regions` gives: on ModifiedResNets exactly the official dense features
@@ -160,76 +159,38 @@ class Method(SgdMethod):
         ),
     }
 
-    @property
-    def open_vocabulary(self) -> bool:
-        """Shared contexts go before any name."""
-        return not self.class_specific
-
-    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
-        """Learns both contexts."""
-        (failure,) = self.fit_many(clip, [Member(self, train, val, run)])
-        if failure is not None:
-            raise failure
-
-    @classmethod
-    def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
-        """All contexts in one pass of the text tower."""
-        methods, weights = [cast(Method, member.method) for member in members], []
-        for method, (_, train, _, run) in zip(methods, members, strict=True):
-            torch.manual_seed(run.seed)
-            method.prompts = method._start(clip, train.classes)
-            weights.append(weight_of_sum(train.y, method.loss_weight))
-        first, prompts = methods[0], [method.prompts for method in methods]
-        weight, count = torch.tensor(weights, device=clip.device), first.classes_per_batch
-
-        def objective(x: Tensor, y: Tensor) -> Tensor:
-            if 0 < count < y.shape[-1]:  # classes of its own for each run
-                chosen = [member.run.rng.permutation(y.shape[-1])[:count] for member in members]
-                texts = torch.stack(
-                    [
-                        torch.stack(own.encode(some))
-                        for own, some in zip(prompts, chosen, strict=True)
-                    ]
-                )
-                y = torch.stack([own[:, some] for own, some in zip(y, chosen, strict=True)])
-            else:
-                texts = encode_together(prompts)  # (G, K, C, D)
-            return weight * first.asymmetric_loss(first._logits(x, *texts.unbind(1)), y)
-
-        learners = [
-            Learner(method, [Group([method.prompts.context], method.learning_rate)], train, run)
-            for method, (_, train, _, run) in zip(methods, members, strict=True)
-        ]
-        return fit_together(learners, objective, functools.partial(remember_together, prompts))
-
-    @classmethod
-    def bytes_a_member(cls, clip: Clip, member: Member) -> int:
-        """Of the text tower and of the regions, their scores and weights."""
-        method = cast(Method, member.method)
-        prompts = method._start(clip, member.train.classes)
-        regions = method.batch_size * (clip.grid[0] * clip.grid[1] + 1)
-        return prompts.bytes_a_step() + 4 * regions * (2 * clip.width + 8 * len(prompts.classes))
-
-    def _start(self, clip: Clip, classes: tuple[str, ...]) -> Prompts:
+    def start(self, clip: Clip, classes: tuple[str, ...]) -> Prompts:
+        """The positive context, then the negative one."""
         texts = (self.init_positive, self.init_negative)
         if (texts[0] == "") != (texts[1] == ""):
             raise ValueError("Give both init_positive and init_negative, or neither.")
         return Prompts(clip, classes, texts, self.context_length, self.class_specific)
 
+    @classmethod
+    def drawn(cls, members: Sequence[Member], y: Tensor) -> tuple[Tensor, Tensor]:
+        """All classes, or `classes_per_batch` of them, others for each run."""
+        methods = [cast(Method, member.method) for member in members]
+        count, classes = methods[0].classes_per_batch, y.shape[-1]
+        if not 0 < count < classes:
+            return super().drawn(members, y)
+        chosen = [member.run.rng.permutation(classes)[:count] for member in members]
+        own = zip(methods, chosen, strict=True)
+        texts = torch.stack([torch.stack(m.prompts.encode(some)) for m, some in own])
+        return texts, torch.stack([own[:, some] for own, some in zip(y, chosen, strict=True)])
+
+    @classmethod
+    def logits(cls, methods: Sequence[PromptMethod], x: Tensor, texts: Tensor) -> Tensor:
+        """z₊ - z₋, the logit of the official softmax over the two channels."""
+        return cast(Method, methods[0])._logits(x, *texts.unbind(1))
+
     def _logits(self, x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        present, absent = aggregate_regions(
-            x,
-            positive,
-            negative,
-            region_scale=self.region_scale,
-            logit_scale=self.logit_scale,
-        )
+        scales = {"region_scale": self.region_scale, "logit_scale": self.logit_scale}
+        present, absent = aggregate_regions(x, positive, negative, **scales)
         return present - absent
 
     @torch.no_grad()
     def predict(self, clip: Clip, x: Tensor, classes: tuple[str, ...]) -> Tensor:
-        """z₊ - z₋ (B, len(classes)) of x (B, R, D): the logit of the official softmax over the two
-        channels."""
+        """z₊ - z₋ (B, len(classes)) of x (B, R, D)."""
         return self._logits(x, *self.prompts.features(classes))
 
     @torch.no_grad()
@@ -239,13 +200,9 @@ class Method(SgdMethod):
         positive, _ = self.prompts.features(classes)
         return score_regions(x, positive[None], self.region_scale)[1].permute(1, 2, 0)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The contexts (2, M, W) or (2, C, M, W), positive first."""
-        return {"context": self.prompts.context.detach().clone()}
-
-    def load_state_dict(
-        self, clip: Clip, classes: tuple[str, ...], state: dict[str, Tensor]
-    ) -> None:
-        """The inverse; `classes` are those of the training labels."""
-        self.prompts = self._start(clip, classes)
-        self.prompts.replace(state["context"])
+    @classmethod
+    def bytes_a_member(cls, clip: Clip, member: Member) -> int:
+        """Of the text tower and of the regions, their scores and weights."""
+        classes, size = len(member.train.classes), cast(Method, member.method).batch_size
+        regions = size * (clip.grid[0] * clip.grid[1] + 1)
+        return super().bytes_a_member(clip, member) + 4 * regions * (2 * clip.width + 8 * classes)
