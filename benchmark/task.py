@@ -243,8 +243,10 @@ class Method:
         return False
 
     def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
-        """Learns from the known labels."""
-        raise NotImplementedError
+        """Learns from the known labels; where nothing else is said, `fit_many` of one run."""
+        (failure,) = self.fit_many(clip, [Member(self, train, val, run)])
+        if failure is not None:
+            raise failure
 
     # False for a method whose scores depend on no label and no seed: runs share them.
     learns: ClassVar[bool] = True

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from benchmark import Clip, Member, Part, Run
+from benchmark import Clip, Member, Part
 from methods._prompts import Prompts, encode_together, remember_together
 from methods._sgd import Group, Learner, SgdMethod, fit_together, weight_of_sum
 
@@ -48,15 +48,9 @@ class PromptMethod(SgdMethod):
         """Shared contexts go before any name."""
         return not self.class_specific
 
-    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
-        """Learns what `begin` makes."""
-        (failure,) = self.fit_many(clip, [Member(self, train, val, run)])
-        if failure is not None:
-            raise failure
-
     @classmethod
     def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
-        """All contexts in one pass of the text tower."""
+        """Learns what `begin` makes, all contexts in one pass of the text tower."""
         methods, weights = [cast(PromptMethod, member.method) for member in members], []
         for method, (_, train, _, run) in zip(methods, members, strict=True):
             torch.manual_seed(run.seed)

@@ -16,10 +16,8 @@ from benchmark import (
     UNKNOWN,
     Clip,
     Member,
-    Part,
     Preset,
     Presets,
-    Run,
     bounded,
     upload,
 )
@@ -88,15 +86,10 @@ class Method(_linear_layer.Probe):
                     f"leave out loss={self.loss!r}"
                 )
 
-    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
-        """Chooses C, then fits everything that is labelled; with a loss, the training part only."""
-        (failure,) = self.fit_many(clip, [Member(self, train, val, run)])
-        if failure is not None:
-            raise failure
-
     @classmethod
     def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
-        """All candidates of all runs as one problem; with a loss, one run after the other."""
+        """Chooses C, then fits everything that is labelled: all candidates of all runs as one
+        problem. With a loss the training part only, one run after the other."""
         methods = [cast(Method, member.method) for member in members]
         for method, member in zip(methods, members, strict=True):
             method.classes = member.train.classes

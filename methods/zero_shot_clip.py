@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import benchmark
-from benchmark import Clip, Member, Part, Preset, Presets, Run, bounded
+from benchmark import Clip, Member, Preset, Presets, bounded
 from methods._regions import aggregate_regions, score_regions
 from methods._templates import check_template, class_features
 
@@ -52,9 +52,6 @@ class Method(benchmark.Method):
     def needs(self) -> str:
         """ "regions" or "global"."""
         return "regions" if self.regions else "global"
-
-    def fit(self, clip: Clip, train: Part, val: Part, run: Run) -> None:
-        """Nothing to learn."""
 
     @classmethod
     def fit_many(cls, clip: Clip, members: Sequence[Member]) -> list[Exception | None]:
